@@ -1,0 +1,10 @@
+"""`python -m FewShotSAMLib` is the same as `fewshotsam`."""
+
+from __future__ import annotations
+
+import sys
+
+from FewShotSAMLib.apps.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+# make demo   installs the library and segments a generated abdomen from one marked slice
+# make test   installs everything the tests need and runs all of them
+#
+# PYTHON  the interpreter that makes the environment (3.10 or newer)
+# VENV    where the environment lies
+# TORCH   the PyTorch to install, e.g. TORCH="torch torchvision" for the newest
+
+PYTHON ?= python3
+VENV   ?= .venv
+TORCH  ?= torch==2.12.1 torchvision==0.27.1
+
+BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+MADE   := $(VENV)/.made
+DEMO   := $(VENV)/.installed-for-demo
+TESTED := $(VENV)/.installed-for-test
+
+.PHONY: demo test lint clean
+
+demo: $(DEMO)
+	$(BIN)/fewshotsam demo --out demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(TESTED)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/lint-imports
+
+$(MADE):
+	@$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 10) else 'Python 3.10 or newer is needed: make PYTHON=python3.12')"
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(DEMO): $(MADE) pyproject.toml
+	$(PIP) install $(TORCH)
+	$(PIP) install --editable .
+	@touch $@
+
+$(TESTED): $(DEMO)
+	$(PIP) install --editable ".[test,models]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info
