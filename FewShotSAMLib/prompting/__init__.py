@@ -1,0 +1,1 @@
+"""From support and query features to prompts for a promptable model."""
