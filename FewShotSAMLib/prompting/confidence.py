@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 _TINY = 1e-12  # length below which a feature vector counts as zero: its cosine is then 0
 
@@ -25,9 +25,11 @@ def foreground_cells(mask: Tensor, size: tuple[int, int]) -> Tensor:
     if not bool((mask > 0).any()):
         raise ValueError("the support's mask is empty: mark at least one pixel of the structure")
     mask = mask.to(torch.float32)[None, None]
-    resized = F.interpolate(mask, size=size, mode="bilinear", align_corners=False)[0, 0] > 0
+    resized = (
+        functional.interpolate(mask, size=size, mode="bilinear", align_corners=False)[0, 0] > 0
+    )
     if not bool(resized.any()):
-        resized = F.adaptive_max_pool2d(mask, size)[0, 0] > 0
+        resized = functional.adaptive_max_pool2d(mask, size)[0, 0] > 0
     return resized
 
 
@@ -65,7 +67,9 @@ def similarity(query: Tensor, prototypes: Tensor) -> Tensor:
 def to_roi(maps: Tensor, roi_size: int) -> Tensor:
     """Bilinear upsampling (align_corners=False) of (N, h, w) maps to (N, R, R)."""
     size = (roi_size, roi_size)
-    return F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    return functional.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[
+        :, 0
+    ]
 
 
 def fuse(maps: Sequence[Tensor], product_weight: float, single_weights: Sequence[float]) -> Tensor:
@@ -75,10 +79,10 @@ def fuse(maps: Sequence[Tensor], product_weight: float, single_weights: Sequence
     """
     if len(maps) != len(single_weights):
         raise ValueError(f"{len(maps)} maps need as many weights, not {len(single_weights)}")
-    fused = sum(weight * one for weight, one in zip(single_weights, maps, strict=True))
-    if product_weight:
-        product = maps[0]
-        for one in maps[1:]:
-            product = product * one
-        fused = fused + product_weight * product
+    fused = maps[0].clone()
+    for one in maps[1:]:
+        fused *= one
+    fused *= product_weight
+    for weight, one in zip(single_weights, maps, strict=True):
+        fused.add_(one, alpha=weight)
     return fused

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
+from torch.nn import functional
 
 # Eight neighbours within a slice, none across slices: one labelling serves the whole batch.
 _WITHIN_SLICE = np.zeros((3, 3, 3), bool)
@@ -89,7 +89,7 @@ def mask_prompt_logits(logits: Tensor, kept: Tensor, *, outside: float = -10.0) 
     low-resolution cell belongs to the component when the component touches it.
     Returns (N, 1, m, m) with `outside` everywhere else.
     """
-    touched = F.adaptive_max_pool2d(
+    touched = functional.adaptive_max_pool2d(
         kept[:, None].to(logits.device, torch.float32), logits.shape[-2:]
     )
     return torch.where(touched > 0, logits, torch.full_like(logits, outside))

@@ -68,7 +68,8 @@ def _mean_support(synpo: SynPo, supports: Sequence[SynPoSupport]) -> SynPoSuppor
     share = sum(one.foreground_share for one in supports) / len(supports)
     return SynPoSupport(
         prototypes=tuple(
-            torch.stack(each).mean(dim=0) for each in zip(*(s.prototypes for s in supports), strict=True)
+            torch.stack(each).mean(dim=0)
+            for each in zip(*(s.prototypes for s in supports), strict=True)
         ),
         foreground_share=share,
         positives=synpo.parameters.positives(share),

@@ -106,7 +106,9 @@ class SynPo:
 
     def confidences(self, features: Sequence[Tensor], supports: Sequence[SynPoSupport]) -> Tensor:
         """SynMaps of several supports (or classes) at once: (S, N, R, R) float32."""
-        stacked = [torch.stack(each) for each in zip(*(s.prototypes for s in supports), strict=True)]
+        stacked = [
+            torch.stack(each) for each in zip(*(s.prototypes for s in supports), strict=True)
+        ]
         if len(stacked) != len(features):
             raise ValueError(
                 f"the query has features of {len(features)} encoders, the support of {len(stacked)}"
@@ -158,11 +160,16 @@ class SynPo:
         """Fused maps (S, N, R, R) of features (N, C, h, w) and prototypes (S, C), per encoder."""
         size = self.parameters.roi_size
         product_weight, single_weights = self.parameters.synergy_weights(len(features))
-        maps = []
-        for query, vectors in zip(features, prototypes, strict=True):
-            one = similarity(query, vectors.to(query.device))
-            maps.append(to_roi(one.flatten(0, 1), size).unflatten(0, one.shape[:2]))
-        return fuse(maps, product_weight, single_weights)
+        coarse = [
+            similarity(query, vectors.to(query.device))
+            for query, vectors in zip(features, prototypes, strict=True)
+        ]
+        # One support at a time: the maps are large, and fresh memory costs more than arithmetic.
+        fused = coarse[0].new_empty((*coarse[0].shape[:2], size, size))
+        for index in range(len(fused)):
+            maps = [to_roi(each[index], size) for each in coarse]
+            fused[index] = fuse(maps, product_weight, single_weights)
+        return fused
 
     def _points(
         self, confidence: np.ndarray, top: np.ndarray, support: SynPoSupport, seed: int
