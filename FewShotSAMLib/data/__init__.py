@@ -1,0 +1,1 @@
+"""Volumes, labels and supports: what goes in and out, with its geometry."""

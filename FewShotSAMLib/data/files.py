@@ -1,0 +1,180 @@
+"""Opening an image file: known formats, and one clear line when a file cannot be opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from .errors import InputError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+NIFTI = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
+VOLUMES = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
+DICOM = (".dcm", ".dicom", ".ima")
+READABLE = (*VOLUMES, *DICOM, *PICTURES)
+
+# How far (mm per mm) a NIfTI matrix may be from a rotation and still be repaired by rounding.
+_LARGEST_SHEAR = 0.02
+
+
+def extension(path: Path) -> str:
+    """The lower-case extension, ".nii.gz" and ".seg.nrrd" included; "" where there is none."""
+    name = path.name.lower()
+    for double in (".nii.gz", ".img.gz", ".seg.nrrd"):
+        if name.endswith(double):
+            return double
+    return path.suffix.lower()
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether the file carries DICOM's mark, whatever its name."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def open_image(path: Path) -> Any:
+    """The ``SimpleITK.Image`` of a file, as stored.
+
+    Raises:
+        InputError: the file is missing, empty, of an unknown format, or cannot be read.
+    """
+    import SimpleITK as sitk
+
+    check_file(path)
+    kind = extension(path)
+    if kind != ".seg.nrrd" and kind not in READABLE and not is_dicom_file(path):
+        raise InputError(
+            f"{path}: unknown kind of file; known are {' '.join(READABLE)} and DICOM folders"
+        )
+    try:
+        with quiet():
+            return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        if kind in NIFTI and "orthonormal" in str(error):
+            return _open_sheared_nifti(path)
+        raise InputError(f"{path}: cannot be read ({reason(error)}); export it again") from None
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no file with content.
+
+    Raises:
+        InputError: missing, a folder, empty, or not allowed to be read.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty; export it again")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: no permission to read it")
+
+
+def reason(error: Exception) -> str:
+    """The last telling line of an ITK error, without addresses and source lines."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = lines[-1] if lines else type(error).__name__
+    for mark in ("ITK ERROR:", "ITK Error:", "Description:"):
+        telling = telling.split(mark)[-1]
+    if "): " in telling:
+        telling = telling.split("): ", 1)[1]
+    return telling.strip().rstrip(".")[:160] or "the file is damaged"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A new name in the folder of ``path``, of the same format. When the block ends well that
+    file takes the place of ``path`` at once; else it is removed and ``path`` is as it was.
+
+    Raises:
+        InputError: the folder cannot be made or written to.
+    """
+    kind = extension(path) or path.suffix
+    temporary = path.with_name(f".{uuid4().hex}{kind}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_image(image: Any, path: Path) -> None:
+    """Write a ``SimpleITK.Image`` compressed and whole, or not at all.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    import SimpleITK as sitk
+
+    with atomic_path(path) as temporary:
+        try:
+            with quiet():
+                sitk.WriteImage(image, str(temporary), useCompression=True)
+        except RuntimeError as error:
+            raise InputError(f"{path}: cannot be written ({reason(error)})") from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without ITK's warnings on the terminal: what matters is said in our own words."""
+    import SimpleITK as sitk
+
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def _open_sheared_nifti(path: Path) -> Any:
+    """A NIfTI file whose matrix is not quite a rotation, with the nearest rotation in its place.
+
+    ITK does this on request, which is made through an environment variable it looks at.
+    """
+    import SimpleITK as sitk
+
+    key = "ITK_NIFTI_SFORM_PERMISSIVE"
+    before = os.environ.get(key)
+    os.environ[key] = "ON"
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError:
+        raise InputError(
+            f"{path}: its axes are not at right angles; resample it to a regular grid first"
+        ) from None
+    finally:
+        if before is None:
+            del os.environ[key]
+        else:
+            os.environ[key] = before
+    shear = _nifti_shear(image)
+    if shear > _LARGEST_SHEAR:
+        raise InputError(
+            f"{path}: its axes are not at right angles (off by {shear:.2f}); "
+            "resample it to a regular grid first"
+        )
+    return image
+
+
+def _nifti_shear(image: Any) -> float:
+    """Largest difference of the header's unit axes from the directions that were taken."""
+    rows = [image.GetMetaData(f"srow_{row}").split() for row in "xyz"]
+    axes = np.array(rows, dtype=float)[:, :3] * [[-1], [-1], [1]]
+    axes /= np.linalg.norm(axes, axis=0)
+    direction = np.asarray(image.GetDirection())
+    taken = direction.reshape(image.GetDimension(), -1)[:3, :3]
+    return float(np.abs(axes - taken).max())

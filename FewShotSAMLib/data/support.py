@@ -1,0 +1,262 @@
+"""The support: slices of an image with a mask that a person drew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .colours import default_colour
+from .errors import InputError
+from .intensity import IntensityRange, intensity_range, normalise
+from .resampling import resample_labels
+from .slicing import (
+    AXES,
+    GRID_AXIS,
+    FieldOfView,
+    check_axis,
+    extract_slices,
+    find_axis,
+    put_slices,
+    slice_spacing,
+    volume_field,
+)
+from .volume import Orientation, Segment, Volume
+
+SLICE_CHOICES = ("all", "middle", "largest", "thirds")
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """Marked slices of one image, with what is needed to use them anywhere.
+
+    Args:
+        volume: the kept slices only, in canonical orientation: (S, j, i[, 3]) for axial,
+            (k, S, i) for coronal, (k, j, S) for sagittal ones. Its origin is that of the first
+            kept slice; between kept slices there may be gaps.
+        labels: the drawn labels of the same slices, uint8 or uint16, with names and colours.
+        axis: "axial", "coronal" or "sagittal".
+        slices: index along the axis, in the whole canonical volume, of each kept slice, rising.
+        drawn: for each label the members of ``slices`` to use for it.
+        count: slices along the axis in the whole volume.
+        intensity: measured on the whole volume.
+        field: the body's square, measured on the whole volume.
+    """
+
+    volume: Volume
+    labels: Volume
+    axis: str
+    slices: tuple[int, ...]
+    drawn: Mapping[int, tuple[int, ...]]
+    count: int
+    intensity: IntensityRange
+    field: FieldOfView
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Label value -> name, by rising value."""
+        return {value: self.labels.segments[value].name for value in sorted(self.drawn)}
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """(dx, dy, dz) mm: along a slice's columns, its rows, and from slice to slice."""
+        return slice_spacing(self.volume.spacing, self.axis)
+
+    def images(self) -> np.ndarray:
+        """Grey levels in [0, 1] of the kept slices, float32 (S, H, W[, 3])."""
+        return normalise(extract_slices(self.volume.voxels, self.axis), self.intensity)
+
+    def masks(self, label: int) -> np.ndarray:
+        """Where ``label`` is drawn on the kept slices, bool (S, H, W)."""
+        self._check_label(label)
+        return extract_slices(self.labels.voxels, self.axis) == label
+
+    def slices_of(self, label: int) -> tuple[int, ...]:
+        """Indices in the whole canonical volume of the slices to use for ``label``."""
+        self._check_label(label)
+        return self.drawn[label]
+
+    def positions_of(self, label: int) -> tuple[int, ...]:
+        """The same slices as positions in ``images()`` and ``masks()``."""
+        return tuple(self.slices.index(index) for index in self.slices_of(label))
+
+    def matches(self, volume: Volume) -> bool:
+        """Whether this support was drawn on ``volume``: the same place in patient space and the
+        same voxels on the kept slices, whatever the axis order they are stored in."""
+        whole, _ = volume.canonical()
+        grid_axis = GRID_AXIS[self.axis]
+        if whole.size[grid_axis] != self.count or whole.is_rgb != self.volume.is_rgb:
+            return False
+        same = replace(
+            whole,
+            voxels=_keep(whole.voxels, self.axis, self.slices),
+            origin=_first_origin(whole, self.axis, self.slices[0]),
+        )
+        if not same.same_grid(self.volume) or not np.allclose(
+            same.spacing, self.volume.spacing, rtol=1e-3
+        ):
+            return False
+        exact = same.voxels.dtype.kind != "f" and self.volume.voxels.dtype.kind != "f"
+        if exact:
+            return np.array_equal(same.voxels, self.volume.voxels)
+        return np.allclose(same.voxels, self.volume.voxels, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+    @classmethod
+    def from_labels(
+        cls,
+        volume: Volume,
+        labels: Volume,
+        names: Mapping[int, str] | None = None,
+        axis: str = "auto",
+        slices: str | Sequence[int] = "all",
+        window: tuple[float, float] | None = None,
+        keep_labels: Sequence[int] | None = None,
+    ) -> Support:
+        """A support from an image and its labels.
+
+        Args:
+            volume: the image, in any orientation.
+            labels: integer labels; brought to the image's grid by physical space if needed.
+            names: label value -> name; else the labels' own names, else "label_N".
+            axis: "auto" finds the axis that was drawn on.
+            slices: which slices to use for each label, of the C slices that carry it: "all", the
+                "middle" one, the one with the "largest" area, "thirds" (at 1/6, 1/2 and 5/6 of
+                C, the papers' protocol), or indices along the image file's own axis, from 0.
+            window: (low, high) stored values shown as black to white.
+            keep_labels: use only these values.
+
+        Raises:
+            InputError: nothing is drawn, a label or slice asked for is not there, labels lie
+                elsewhere, or the image has no content.
+        """
+        name = labels.name or "labels"
+        labels = resample_labels(labels, volume)
+        present = [int(v) for v in np.unique(labels.voxels) if v]
+        if not present:
+            raise InputError(f"{name}: the mask is empty; mark the structure on at least one slice")
+        wanted = present if keep_labels is None else [int(v) for v in keep_labels]
+        for value in wanted:
+            if value not in present:
+                raise InputError(
+                    f"{name}: has no label {value}; it holds {', '.join(map(str, present))}"
+                )
+        canonical, orientation = volume.canonical()
+        drawing = orientation.apply(labels.voxels)
+        if len(wanted) < len(present):
+            drawing = np.where(np.isin(drawing, wanted), drawing, 0)
+        if axis == "auto":
+            axis = find_axis(drawing, canonical.spacing)
+        elif axis not in AXES:
+            raise InputError(f"axis {axis!r} is unknown; use auto, {', '.join(AXES)}")
+        drawn = _choose(extract_slices(drawing, axis), wanted, slices, axis, orientation, name)
+        if keep_labels is not None and len(drawn) < len(wanted):
+            missing = sorted(set(wanted) - set(drawn))
+            raise InputError(f"{name}: label {missing[0]} is not drawn on slices {slices}")
+        kept = tuple(sorted(set().union(*drawn.values())))
+        intensity = intensity_range(volume, window)
+        origin = _first_origin(canonical, axis, kept[0])
+        drawing = _keep(drawing, axis, kept)
+        segments = {v: _segment(v, names, labels.segments) for v in sorted(drawn)}
+        drawing = np.where(np.isin(drawing, list(drawn)), drawing, 0)
+        image = replace(
+            canonical, voxels=np.array(_keep(canonical.voxels, axis, kept)), origin=origin
+        )
+        return cls(
+            volume=image,
+            labels=replace(
+                image,
+                voxels=drawing.astype(np.uint8 if max(drawn) < 256 else np.uint16),
+                name=name,
+                modality="other",
+                segments=segments,
+                notes=labels.notes,
+            ),
+            axis=axis,
+            slices=kept,
+            drawn=drawn,
+            count=canonical.size[GRID_AXIS[axis]],
+            intensity=intensity,
+            field=volume_field(canonical, intensity, axis),
+        )
+
+    def _check_label(self, label: int) -> None:
+        if label not in self.drawn:
+            raise InputError(
+                f"the support has no label {label}; it holds {', '.join(map(str, self.names))}"
+            )
+
+
+def _keep(voxels: np.ndarray, axis: str, kept: Sequence[int]) -> np.ndarray:
+    return put_slices(extract_slices(voxels, axis)[list(kept)], axis)
+
+
+def _first_origin(whole: Volume, axis: str, first: int) -> tuple[float, float, float]:
+    index = np.zeros(3)
+    index[GRID_AXIS[check_axis(axis)]] = first
+    return tuple(whole.index_to_world(index))
+
+
+def _segment(
+    value: int, names: Mapping[int, str] | None, segments: Mapping[int, Segment]
+) -> Segment:
+    known = segments.get(value)
+    name = (names or {}).get(value) or (known.name if known else f"label_{value}")
+    return replace(known, name=name) if known else Segment(name, default_colour(value))
+
+
+def _choose(
+    stack: np.ndarray,
+    values: Sequence[int],
+    slices: str | Sequence[int],
+    axis: str,
+    orientation: Orientation,
+    name: str,
+) -> dict[int, tuple[int, ...]]:
+    """For each value that is drawn on them, the chosen canonical slice indices."""
+    areas = {value: np.count_nonzero(stack == value, axis=(1, 2)) for value in values}
+    if isinstance(slices, str):
+        if slices not in SLICE_CHOICES:
+            raise InputError(
+                f"slices {slices!r} is unknown; use {', '.join(SLICE_CHOICES)} or slice numbers"
+            )
+        return {value: _pick(area, slices) for value, area in areas.items()}
+    grid_axis = GRID_AXIS[axis]
+    carrying = np.flatnonzero(sum(areas.values()))
+    kept = set()
+    for number in slices:
+        index = orientation.canonical_index(grid_axis, int(number))
+        if not 0 <= int(number) < len(stack) or index not in carrying:
+            there = sorted(orientation.canonical_index(grid_axis, int(n)) for n in carrying)
+            raise InputError(
+                f"{name}: nothing is drawn on {axis} slice {number}; "
+                f"drawn slices are {_spans(there)}"
+            )
+        kept.add(index)
+    if not kept:
+        raise InputError("no slice was chosen; name at least one slice number")
+    chosen = {v: tuple(n for n in sorted(kept) if area[n]) for v, area in areas.items()}
+    return {value: indices for value, indices in chosen.items() if indices}
+
+
+def _pick(area: np.ndarray, choice: str) -> tuple[int, ...]:
+    carrying = np.flatnonzero(area)
+    if choice == "largest":
+        return (int(np.argmax(area)),)
+    if choice == "middle":
+        return (int(carrying[len(carrying) // 2]),)
+    if choice == "thirds":
+        places = {len(carrying) * part // 6 for part in (1, 3, 5)}
+        return tuple(int(carrying[place]) for place in sorted(places))
+    return tuple(int(n) for n in carrying)
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Rising numbers as "3-7, 9"."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in spans)
