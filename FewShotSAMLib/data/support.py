@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from .colours import default_colour
 from .errors import InputError
 from .intensity import IntensityRange, intensity_range, normalise
 from .resampling import resample_labels
+from .slice_choice import choose_slices
 from .slicing import (
     AXES,
     GRID_AXIS,
@@ -22,9 +24,7 @@ from .slicing import (
     slice_spacing,
     volume_field,
 )
-from .volume import Orientation, Segment, Volume
-
-SLICE_CHOICES = ("all", "middle", "largest", "thirds")
+from .volume import Segment, Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,9 @@ class Support:
             axis = find_axis(drawing, canonical.spacing)
         elif axis not in AXES:
             raise InputError(f"axis {axis!r} is unknown; use auto, {', '.join(AXES)}")
-        drawn = _choose(extract_slices(drawing, axis), wanted, slices, axis, orientation, name)
+        drawn = choose_slices(
+            extract_slices(drawing, axis), wanted, slices, axis, orientation, name
+        )
         if keep_labels is not None and len(drawn) < len(wanted):
             missing = sorted(set(wanted) - set(drawn))
             raise InputError(f"{name}: label {missing[0]} is not drawn on slices {slices}")
@@ -180,6 +182,27 @@ class Support:
             field=volume_field(canonical, intensity, axis),
         )
 
+    def save(self, path: str | Path) -> None:
+        """Keep this support in one .nrrd file, from which ``load`` makes the same one anywhere.
+
+        Raises:
+            InputError: another extension, or it cannot be written there.
+        """
+        from .support_file import write_support
+
+        write_support(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Support:
+        """The support that ``save`` wrote.
+
+        Raises:
+            InputError: missing or unreadable, not a support, or damaged.
+        """
+        from .support_file import read_support
+
+        return read_support(path)
+
     def _check_label(self, label: int) -> None:
         if label not in self.drawn:
             raise InputError(
@@ -203,60 +226,3 @@ def _segment(
     known = segments.get(value)
     name = (names or {}).get(value) or (known.name if known else f"label_{value}")
     return replace(known, name=name) if known else Segment(name, default_colour(value))
-
-
-def _choose(
-    stack: np.ndarray,
-    values: Sequence[int],
-    slices: str | Sequence[int],
-    axis: str,
-    orientation: Orientation,
-    name: str,
-) -> dict[int, tuple[int, ...]]:
-    """For each value that is drawn on them, the chosen canonical slice indices."""
-    areas = {value: np.count_nonzero(stack == value, axis=(1, 2)) for value in values}
-    if isinstance(slices, str):
-        if slices not in SLICE_CHOICES:
-            raise InputError(
-                f"slices {slices!r} is unknown; use {', '.join(SLICE_CHOICES)} or slice numbers"
-            )
-        return {value: _pick(area, slices) for value, area in areas.items()}
-    grid_axis = GRID_AXIS[axis]
-    carrying = np.flatnonzero(sum(areas.values()))
-    kept = set()
-    for number in slices:
-        index = orientation.canonical_index(grid_axis, int(number))
-        if not 0 <= int(number) < len(stack) or index not in carrying:
-            there = sorted(orientation.canonical_index(grid_axis, int(n)) for n in carrying)
-            raise InputError(
-                f"{name}: nothing is drawn on {axis} slice {number}; "
-                f"drawn slices are {_spans(there)}"
-            )
-        kept.add(index)
-    if not kept:
-        raise InputError("no slice was chosen; name at least one slice number")
-    chosen = {v: tuple(n for n in sorted(kept) if area[n]) for v, area in areas.items()}
-    return {value: indices for value, indices in chosen.items() if indices}
-
-
-def _pick(area: np.ndarray, choice: str) -> tuple[int, ...]:
-    carrying = np.flatnonzero(area)
-    if choice == "largest":
-        return (int(np.argmax(area)),)
-    if choice == "middle":
-        return (int(carrying[len(carrying) // 2]),)
-    if choice == "thirds":
-        places = {len(carrying) * part // 6 for part in (1, 3, 5)}
-        return tuple(int(carrying[place]) for place in sorted(places))
-    return tuple(int(n) for n in carrying)
-
-
-def _spans(numbers: Sequence[int]) -> str:
-    """Rising numbers as "3-7, 9"."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in spans)
