@@ -1,0 +1,119 @@
+"""The two interfaces behind which every network stands.
+
+A *feature encoder* turns pictures into dense features for similarity; a *promptable model*
+turns pictures into embeddings once, and embeddings plus prompts into masks as often as wanted.
+Everything else in the library knows networks only through these two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """What a promptable model computes of N pictures, once.
+
+    Attributes:
+        features: (N, C, h, w), the map that similarity is measured on (for SAM the neck's output).
+        extra: further tensors the decoder needs, each with N as its first dimension.
+    """
+
+    features: Tensor
+    extra: tuple[Tensor, ...] = ()
+
+    def __len__(self) -> int:
+        return self.features.shape[0]
+
+    def select(self, index: Tensor | slice) -> Embeddings:
+        """The embeddings of some of the pictures (long tensor of any length, or a slice)."""
+        return Embeddings(self.features[index], tuple(t[index] for t in self.extra))
+
+    @staticmethod
+    def concatenate(parts: list[Embeddings]) -> Embeddings:
+        """The embeddings of several batches as one, in order."""
+        return Embeddings(
+            torch.cat([p.features for p in parts]),
+            tuple(torch.cat(column) for column in zip(*(p.extra for p in parts), strict=True)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PromptBatch:
+    """Prompts for B masks, padded to the same number of points.
+
+    Attributes:
+        points: (B, P, 2) float, (x, y) in pixels of the model's square input, pixel centres at
+            integers; P may be 0.
+        labels: (B, P) int, 1 positive, 0 negative, -1 padding.
+        boxes: (B, 4) float x0, y0, x1, y1 in the same pixels, or None. A row of NaN is no box.
+        masks: (B, 1, m, m) float logits (positive inside), or None. A picture whose values are
+            all NaN has no mask prompt.
+        confidence: (B, 1, m, m) float, the confidence map, or None: an extra that models with
+            `uses_confidence` read and the others ignore.
+    """
+
+    points: Tensor
+    labels: Tensor
+    boxes: Tensor | None = None
+    masks: Tensor | None = None
+    confidence: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.points.shape[0]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a report says about a model: its name, where its weights came from, their hash."""
+
+    name: str
+    weights: str = ""
+    sha256: str = ""
+    licence: str = ""
+    details: dict[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class FeatureEncoder(Protocol):
+    """Pictures to dense features."""
+
+    card: ModelCard
+    input_size: int
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(N, 3, S, S) float in [0, 1] on the model's device -> (N, C, h, w) float."""
+        ...
+
+
+@runtime_checkable
+class PromptableModel(Protocol):
+    """Pictures to embeddings; embeddings and prompts to masks."""
+
+    card: ModelCard
+    input_size: int
+    uses_confidence: bool
+
+    def embed(self, images: Tensor) -> Embeddings:
+        """(N, 3, S, S) float in [0, 1] on the model's device -> embeddings of the N pictures."""
+        ...
+
+    def decode(
+        self, embeddings: Embeddings, picture: Tensor, prompts: PromptBatch
+    ) -> tuple[Tensor, Tensor]:
+        """Masks for B prompts.
+
+        Args:
+            embeddings: of N pictures.
+            picture: (B,) long, which picture each prompt belongs to.
+            prompts: B prompts.
+
+        Returns:
+            logits (B, M, m, m) float, positive inside; quality (B, M), the model's own estimate
+            of the overlap with the truth, 0 to 1. M is 1 or the number of multimask outputs.
+        """
+        ...
