@@ -38,31 +38,32 @@ def detect_modality(voxels: np.ndarray) -> str:
     """ "RGB", "CT" or "MR" from the values of a volume (k, j, i[, 3]) whose source does not tell.
 
     CT is recognised by Hounsfield units: air near -1000 together with soft tissue, or, cropped
-    inside the body, whole numbers below and above zero that lie where fat, organs and bone do.
-    Padding below -1100 is left out. Everything else that is grey counts as MR.
+    inside the body, whole numbers that lie where fat, organs and bone do. Padding below -1100 is
+    left out. Everything else that is grey counts as MR.
     """
     if voxels.ndim == 4:
         return "RGB"
     if voxels.dtype.kind in "ub":
         return "MR"
     values = _sample(voxels)
-    values = values[values > -1100] if values.size else values
     if not values.size or values.min() >= 0:
         return "MR"
-    values = values.astype(np.float32)
-    # Fat, soft tissue, contrast and spongy bone; lungs and air are judged by themselves.
-    air = np.mean((values >= -1100) & (values < -900))
-    tissue = np.mean((values >= -200) & (values <= 400))
-    high = np.percentile(values, 99.9)
-    if high > 4100:
+    padding = values < -1100
+    if np.mean(padding & (values != values.min())) > 0.02 or padding.all():
         return "MR"
-    between = np.mean((values >= -900) & (values < -200))
-    if air > 0.005 and tissue > 0.05 and tissue > 0.25 * between:
+    values = values[~padding].astype(np.float32)
+    low, middle, high, highest = np.percentile(values, (1, 50, 99, 99.9))
+    if highest > 4100:
+        return "MR"
+    air = np.mean(values < -900)
+    lung = np.mean((values >= -900) & (values < -200))
+    tissue = np.mean((values >= -200) & (values <= 400))
+    if air > 0.005 and tissue > 0.05 and tissue > 0.25 * lung:
         return "CT"
-    whole = np.mean(np.abs(values - np.rint(values)) < 1e-3)
-    low, middle, top = np.percentile(values, (1, 50, 99))
-    inside = whole > 0.99 and tissue > 0.8 and -150 <= middle <= 200 and top - low > 60
-    return "CT" if inside and np.mean(values < 0) < 0.9 else "MR"
+    whole = np.mean(np.abs(values - np.rint(values)) < 1e-3) > 0.99
+    fat = np.mean((values >= -150) & (values <= -40))
+    inside = tissue > 0.8 and fat > 0.005 and -150 <= middle <= 200 and high - low > 60
+    return "CT" if whole and inside else "MR"
 
 
 def intensity_range(volume: Volume, window: tuple[float, float] | None = None) -> IntensityRange:
