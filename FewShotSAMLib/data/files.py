@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import math
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,11 +60,17 @@ def open_image(path: Path) -> Any:
         )
     try:
         with quiet():
-            return sitk.ReadImage(str(path))
+            image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         if kind in NIFTI and "orthonormal" in str(error):
-            return _open_sheared_nifti(path)
-        raise InputError(f"{path}: cannot be read ({reason(error)}); export it again") from None
+            image = _open_sheared_nifti(path)
+        elif kind in PICTURES and "PixelType" in str(error):
+            return _open_grey_with_alpha(path)
+        else:
+            raise InputError(f"{path}: cannot be read ({reason(error)}); export it again") from None
+    if kind in (".nii", ".nii.gz"):
+        _check_complete(path, image)
+    return image
 
 
 def check_file(path: Path) -> None:
@@ -138,6 +147,47 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def _check_complete(path: Path, image: Any) -> None:
+    """Refuse a NIfTI file that was cut short, which ITK fills up with zeros in silence."""
+    sizes = [max(1, int(image.GetMetaData(f"dim[{n}]"))) for n in range(1, 8)]
+    needed = 348 + math.prod(sizes) * int(image.GetMetaData("bitpix")) // 8
+    if extension(path) == ".nii":
+        complete = path.stat().st_size >= needed
+    else:
+        with path.open("rb") as file:
+            file.seek(-4, os.SEEK_END)
+            told = int.from_bytes(file.read(4), "little")
+        # A gzip file ends with its content's length. Where that does not fit (several members
+        # in one file, or a cut), all of it is counted.
+        extensions = (told - needed) % 2**32
+        complete = extensions < 2**16 or _unpacked_length(path) >= needed
+    if not complete:
+        raise InputError(f"{path}: the file is cut short; copy or export it again")
+
+
+def _unpacked_length(path: Path) -> int:
+    length = 0
+    try:
+        with gzip.open(path) as file:
+            while chunk := file.read(1 << 22):
+                length += len(chunk)
+    except (OSError, EOFError, zlib.error):
+        return 0
+    return length
+
+
+def _open_grey_with_alpha(path: Path) -> Any:
+    """A grey picture with transparency, which ITK does not read, without the transparency."""
+    import SimpleITK as sitk
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return sitk.GetImageFromArray(np.asarray(picture.convert("L")))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error}); export it again") from None
 
 
 def _open_sheared_nifti(path: Path) -> Any:

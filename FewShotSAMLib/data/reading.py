@@ -28,8 +28,8 @@ def read_volume(
     """An image from a file (NIfTI, NRRD, MHA/MHD, DICOM, PNG, JPG ...) or a DICOM folder.
 
     Voxels keep their stored type, axis order and direction. RGBA loses its alpha. A picture
-    becomes one axial slice of 1 mm pixels. Whether it is a CT is read from DICOM tags, else from
-    its values (``detect_modality``).
+    becomes one axial slice of 1 mm pixels, grey where its three colours are equal all through.
+    Whether it is a CT is read from DICOM tags, else from its values (``detect_modality``).
 
     Args:
         path: the file or folder.
@@ -52,6 +52,8 @@ def read_volume(
     volume = Volume.from_sitk(_one_frame(image, path, component), name=path.name, notes=notes)
     if extension(path) in PICTURES and not path.is_dir():
         volume = _picture(volume)
+        if volume.is_rgb and (volume.voxels == volume.voxels[..., :1]).all():
+            volume = replace(volume, voxels=volume.voxels[..., 0])
     if volume.voxels.dtype.kind == "f":
         missing = sum(s.size - np.count_nonzero(np.isfinite(s)) for s in volume.voxels)
         if missing:
