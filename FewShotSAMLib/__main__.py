@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from FewShotSAMLib.apps.main import main
+from .apps.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from FewShotSAMLib.apps import phantom_organs as organs
-from FewShotSAMLib.apps.phantom_solids import Painting, Space, smooth_noise
-from FewShotSAMLib.data.volume import Segment, Volume
+from ..data.volume import Segment, Volume
+from . import phantom_organs as organs
+from .phantom_solids import Painting, Space, smooth_noise
 
 SEGMENTS = {
     organs.LIVER: Segment("liver", (0.87, 0.51, 0.40)),

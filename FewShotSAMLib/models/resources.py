@@ -7,6 +7,7 @@ wheel and the Slicer extension carry them inside the package.
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from ..data.errors import InputError
@@ -39,3 +40,18 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def recorded_sha256(path: Path) -> str:
+    """The SHA-256 that the provenance beside a weight file (same name, .json) gives.
+
+    Raises:
+        InputError: the provenance is missing or does not tell.
+    """
+    provenance = path.with_suffix(".json")
+    try:
+        return str(json.loads(provenance.read_text(encoding="utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError):
+        raise InputError(
+            f"{provenance}: tells no SHA-256 of {path.name}; install FewShotSAM again"
+        ) from None

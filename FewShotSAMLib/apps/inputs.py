@@ -1,0 +1,70 @@
+"""From the options of a command to the volumes and supports that it works on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..data.errors import InputError
+from ..data.reading import read_labels, read_volume
+from ..data.support import Support
+from ..data.volume import Volume
+
+
+def read_image(path: Path, args: argparse.Namespace) -> Volume:
+    """An image file or DICOM folder, read as the reading options ask.
+
+    Raises:
+        InputError: unusable; choices that the library takes as arguments are named as options.
+    """
+    try:
+        return read_volume(
+            path, modality=args.modality, series=args.series, component=args.component
+        )
+    except InputError as error:
+        text = str(error).replace("series=", "--series").replace("component=", "--component")
+        raise InputError(text) from None
+
+
+def read_supports(args: argparse.Namespace, query: Volume) -> list[Support]:
+    """All supports that the options name.
+
+    Args:
+        args: with the options of `add_support_options` and `query`, the query's path.
+        query: already read; it is the support image as well where both are one file.
+
+    Raises:
+        InputError: none is named, images and masks do not pair up, or a file is unusable.
+    """
+    masks, images = args.support_mask, args.support_image
+    if not masks and not args.support:
+        raise InputError("nothing is marked: give --support-image and --support-mask, or --support")
+    if not images:
+        images = [args.query] * len(masks)
+    if len(images) != len(masks):
+        raise InputError(
+            f"{len(images)} support images and {len(masks)} masks: give one mask for each image"
+        )
+    supports = [_kept_support(path) for path in args.support]
+    for image, mask in zip(images, masks, strict=True):
+        same = image.exists() and args.query.exists() and image.samefile(args.query)
+        supports.append(draw_support(query if same else read_image(image, args), mask, args))
+    return supports
+
+
+def draw_support(image: Volume, mask: Path, args: argparse.Namespace) -> Support:
+    """The support of one image and the mask drawn on it."""
+    return Support.from_labels(
+        image,
+        read_labels(mask, like=image),
+        axis=args.axis,
+        slices=args.support_slices,
+        window=args.window,
+        keep_labels=args.label,
+    )
+
+
+def _kept_support(path: Path) -> Support:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; make one with 'fewshotsam support'")
+    return Support.load(path)

@@ -1,0 +1,152 @@
+"""Options that several commands share, and how their values are written."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SLICE_CHOICES = ("all", "middle", "largest", "thirds")
+AXES = ("auto", "axial", "sagittal", "coronal")
+
+
+def add_support_options(parser: argparse.ArgumentParser) -> None:
+    """Which marked slices to use: files, or a support that was kept."""
+    group = parser.add_argument_group("marked slices (an image and its mask, or a kept support)")
+    group.add_argument(
+        "--support-image",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="IMAGE",
+        help="the image that was drawn on; repeat for several (default: QUERY)",
+    )
+    group.add_argument(
+        "--support-mask",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="MASK",
+        help="what was drawn, nonzero on one or more slices; one for each support image",
+    )
+    group.add_argument(
+        "--support",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="SUPPORT.nrrd",
+        help="a file made by 'fewshotsam support', in place of the two options above",
+    )
+    add_drawing_options(group)
+
+
+def add_drawing_options(group: argparse._ActionsContainer) -> None:
+    """Which part of a drawing to use."""
+    group.add_argument(
+        "--label",
+        type=int,
+        nargs="+",
+        action="extend",
+        metavar="N",
+        help="use only these values of the mask (default: all)",
+    )
+    group.add_argument(
+        "--support-slices",
+        type=slice_choice,
+        default="all",
+        metavar="WHICH",
+        help="all, middle, largest, thirds, or slice numbers K,K,... from 0 (default: all)",
+    )
+    group.add_argument(
+        "--axis",
+        choices=AXES,
+        default="auto",
+        help="the direction that was drawn in (default: found from the mask)",
+    )
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Which model and method, on which device."""
+    group = parser.add_argument_group("model and method")
+    group.add_argument(
+        "--method",
+        choices=("synpo", "fob", "auto"),
+        default="synpo",
+        help="what turns marked slices into prompts (default: synpo)",
+    )
+    group.add_argument(
+        "--model",
+        default="embedded",
+        metavar="NAME",
+        help="see 'fewshotsam models list' (default: embedded)",
+    )
+    group.add_argument(
+        "--features", metavar="NAME", help="another model for the similarity (default: the model's)"
+    )
+    group.add_argument(
+        "--device",
+        default="auto",
+        metavar="auto|cpu|cuda|mps",
+        help="where to compute (default: auto, the fastest there is)",
+    )
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+
+
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """How to read images whose files do not tell everything."""
+    group = parser.add_argument_group("reading of images")
+    group.add_argument(
+        "--series",
+        metavar="S",
+        help="which series of a DICOM folder: its number in the list an error shows, or its UID",
+    )
+    group.add_argument(
+        "--component", type=int, metavar="N", help="which frame of a 4-D image, from 0"
+    )
+    group.add_argument(
+        "--modality",
+        choices=("CT", "MR", "RGB", "other"),
+        help="what the images are (default: found from the file)",
+    )
+    group.add_argument(
+        "--window",
+        type=window,
+        metavar="LOW:HIGH",
+        help="stored values shown as black and white (default: CT -125:275, MR percentiles); "
+        "a negative LOW is written --window=-125:275",
+    )
+
+
+def slice_choice(text: str) -> str | list[int]:
+    """ "all", "middle", "largest", "thirds", or slice numbers "3,17"."""
+    if text in SLICE_CHOICES:
+        return text
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither {', '.join(SLICE_CHOICES)} nor slice numbers such as 3,17"
+        ) from None
+
+
+def slice_range(text: str) -> tuple[int, int]:
+    """ "FIRST:LAST", both from 0 and both included."""
+    first, _, last = text.partition(":")
+    try:
+        numbers = int(first), int(last)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FIRST:LAST, such as 10:25") from None
+    if not 0 <= numbers[0] <= numbers[1]:
+        raise argparse.ArgumentTypeError(f"{text!r}: FIRST must be from 0 and not above LAST")
+    return numbers
+
+
+def window(text: str) -> tuple[float, float]:
+    """ "LOW:HIGH", in stored values."""
+    low, _, high = text.partition(":")
+    try:
+        numbers = float(low), float(high)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not LOW:HIGH, such as -125:275") from None
+    if not numbers[0] < numbers[1]:
+        raise argparse.ArgumentTypeError(f"{text!r}: LOW must be below HIGH")
+    return numbers

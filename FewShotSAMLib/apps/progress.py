@@ -1,0 +1,70 @@
+"""A bar on standard error, and Ctrl-C that stops the work between two steps."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from ..segmentation.results import Progress
+
+
+class ProgressBar:
+    """Shows each stage as a bar of its own; call it with every `Progress`."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._stage = ""
+
+    def __call__(self, progress: Progress) -> None:
+        if self._bar is None or progress.stage != self._stage:
+            self.close()
+            self._stage = progress.stage
+            self._bar = tqdm(
+                total=progress.total,
+                desc=progress.stage,
+                file=sys.stderr,
+                # A log file gets a line now and then, not ten a second.
+                mininterval=0.1 if sys.stderr.isatty() else 5.0,
+            )
+        self._bar.update(progress.done - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+@contextmanager
+def showing_progress() -> Iterator[tuple[ProgressBar, threading.Event]]:
+    """A progress bar and an event that Ctrl-C sets; a second Ctrl-C stops at once.
+
+    Raises:
+        KeyboardInterrupt: at the end, where the event was set meanwhile.
+    """
+    cancel = threading.Event()
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        if cancel.is_set():
+            raise KeyboardInterrupt
+        cancel.set()
+
+    bar = ProgressBar()
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield bar, cancel
+    except Exception:
+        # What the work raises when it is cancelled says no more than the event does.
+        if not cancel.is_set():
+            raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+        bar.close()
+    if cancel.is_set():
+        raise KeyboardInterrupt

@@ -1,0 +1,133 @@
+"""`fewshotsam segment`: one marked slice in, the segmentation of the volume out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..data.support import Support
+    from ..data.volume import Volume
+    from ..segmentation.results import VolumeResult
+
+REPORTS = (".html", ".htm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own options and the shared ones."""
+    parser.add_argument(
+        "query",
+        type=Path,
+        metavar="QUERY",
+        help="the volume: NIfTI, NRRD, MHA, a DICOM folder, or PNG/JPG as one slice",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="where to write the labels: .seg.nrrd (names and colours, for 3D Slicer), .nii.gz, "
+        ".nii, .nrrd, .mha, or .png for a single slice",
+    )
+    options.add_support_options(parser)
+    options.add_model_options(parser)
+    parser.add_argument(
+        "--strategy",
+        choices=("slices", "propagate", "memory"),
+        default="propagate",
+        help="each slice on its own, or from the marked slices outwards (default: propagate)",
+    )
+    parser.add_argument(
+        "--range",
+        type=options.slice_range,
+        metavar="FIRST:LAST",
+        help="only these slices of QUERY, from 0, both included (default: all)",
+    )
+    options.add_reading_options(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object with volumes and scores"
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="OUT.html", help="write a report with pictures"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, segment, write, print."""
+    from .outputs import print_json
+    from .summary import print_summary, summary
+
+    _, result = segment_files(args)
+    if args.json:
+        files = {"query": args.query, "output": args.output, "report": args.report}
+        print_json({**files, **summary(result), "seed": args.seed})
+    else:
+        print_summary(result)
+        for path in filter(None, (args.output, args.report)):
+            print(f"wrote {path}")
+    return 0
+
+
+def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
+    """From the files that the options name to the files that they ask for.
+
+    Raises:
+        InputError: something is unusable; nothing was written.
+        KeyboardInterrupt: Ctrl-C was pressed; nothing was written.
+    """
+    from ..data.errors import InputError
+    from ..data.files import extension
+    from ..data.writing import WRITABLE, write_labels
+    from .inputs import read_image, read_supports
+    from .outputs import check_destination, write_text
+
+    inputs = [args.query, *args.support_image, *args.support_mask, *args.support]
+    check_destination(args.output, WRITABLE, inputs)
+    if args.report:
+        check_destination(args.report, REPORTS, [*inputs, args.output])
+    query = read_image(args.query, args)
+    if extension(args.output) == ".png" and query.shape[0] != 1:
+        raise InputError(
+            f"{args.output}: a PNG holds one slice and {query.name} has {query.shape[0]}; "
+            "end the name in .nii.gz or .seg.nrrd"
+        )
+    result = _segment(query, read_supports(args, query), args)
+    report = _report(query, result) if args.report else ""
+    write_labels(result, args.output)
+    if args.report:
+        write_text(args.report, report)
+    return query, result
+
+
+def _segment(query: Volume, supports: Sequence[Support], args: argparse.Namespace) -> VolumeResult:
+    from ..segmentation.segmenter import load_segmenter
+    from .progress import showing_progress
+
+    segmenter = load_segmenter(
+        model=args.model,
+        method=args.method,
+        device=args.device,
+        features=args.features,
+        seed=args.seed,
+    )
+    with showing_progress() as (bar, cancel):
+        return segmenter.segment(
+            query,
+            supports,
+            strategy=args.strategy,
+            range=args.range,
+            progress=bar,
+            cancel=cancel,
+        )
+
+
+def _report(query: Volume, result: VolumeResult) -> str:
+    from .report import report_html
+
+    return report_html(query, result)

@@ -1,0 +1,72 @@
+"""What a result says in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ..segmentation.results import VolumeResult
+
+
+def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:
+    """Of each label its value, name, voxels, volume in ml, the slices it was found on and the
+    mean of their scores (NaN where there are none)."""
+    labels = result.labels
+    counts = np.bincount(labels.voxels.ravel(), minlength=max(result.names, default=0) + 1)
+    millilitres = float(np.prod(labels.spacing)) / 1000.0
+    rows = []
+    for label, name in sorted(result.names.items()):
+        scores = [s.score for s in result.slices if s.label == label and s.present]
+        rows.append(
+            {
+                "label": label,
+                "name": name,
+                "voxels": int(counts[label]),
+                "volume_ml": round(int(counts[label]) * millilitres, 3),
+                "slices": len(scores),
+                "mean_score": float(np.mean(scores)) if scores else float("nan"),
+            }
+        )
+    return rows
+
+
+def summary(result: VolumeResult) -> dict[str, Any]:
+    """Everything but the voxels and the points, as plain values for JSON."""
+    return {
+        "labels": label_volumes(result),
+        "slices": [
+            {
+                "index": s.index,
+                "label": s.label,
+                "score": float(s.score),
+                "present": bool(s.present),
+                "area_mm2": float(s.area_mm2),
+                "source": s.source,
+            }
+            for s in result.slices
+        ],
+        "axis": result.axis,
+        "method": result.method,
+        "strategy": result.strategy,
+        "model": asdict(result.model),
+        "device": result.device,
+        "seconds": {stage: round(float(t), 3) for stage, t in result.seconds.items()},
+    }
+
+
+def print_summary(result: VolumeResult) -> None:
+    """A small table on standard output."""
+    print(f"{'label':>5}  {'name':<20} {'volume':>12} {'slices':>7} {'score':>6}")
+    for row in label_volumes(result):
+        score = f"{row['mean_score']:.2f}" if row["slices"] else "-"
+        print(
+            f"{row['label']:>5}  {row['name']:<20} {row['volume_ml']:>9.1f} ml "
+            f"{row['slices']:>7} {score:>6}"
+        )
+    seconds = sum(result.seconds.values())
+    print(
+        f"{result.strategy} with {result.method} and model {result.model.name} "
+        f"on {result.device}, {seconds:.1f} s"
+    )

@@ -1,0 +1,32 @@
+"""`fewshotsam support`: keep marked slices as one file, to segment other volumes with later."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own options and the shared ones."""
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="the image that was drawn on")
+    parser.add_argument("mask", type=Path, metavar="MASK", help="what was drawn")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="SUPPORT.nrrd", help="where to keep it"
+    )
+    options.add_drawing_options(parser)
+    options.add_reading_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, keep the marked slices, say which."""
+    from .inputs import draw_support, read_image
+    from .outputs import check_destination
+
+    check_destination(args.output, (".nrrd",), [args.image, args.mask])
+    support = draw_support(read_image(args.image, args), args.mask, args)
+    support.save(args.output)
+    names = ", ".join(f"{label} {name}" for label, name in support.names.items())
+    print(f"wrote {args.output}: {names}; {len(support.slices)} {support.axis} slice(s)")
+    return 0

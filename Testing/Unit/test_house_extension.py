@@ -1,0 +1,72 @@
+"""The Slicer extension's files say the same as the tree."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "FewShotSAMLib"
+
+
+def s4ext() -> dict[str, str]:
+    lines = (ROOT / "FewShotSAM.s4ext").read_text(encoding="utf-8").splitlines()
+    entries = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
+    assert all(len(entry) == 2 for entry in entries), entries
+    assert len({key for key, _ in entries}) == len(entries), "a key is given twice"
+    return dict(entries)
+
+
+def cmake_variables() -> dict[str, str]:
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    return dict(re.findall(r'^set\(EXTENSION_(\w+) "([^"]+)"\)$', text, flags=re.MULTILINE))
+
+
+def test_every_python_file_of_the_library_is_installed():
+    text = (LIBRARY / "CMakeLists.txt").read_text(encoding="utf-8")
+    listed = re.search(r"SCRIPTS\n(.*?)\n  RESOURCES", text, flags=re.DOTALL)[1].split()
+    there = [path.relative_to(LIBRARY).as_posix() for path in LIBRARY.rglob("*.py")]
+    assert sorted(set(there) - set(listed)) == [], "add these to FewShotSAMLib/CMakeLists.txt"
+    assert sorted(set(listed) - set(there)) == [], "these are gone"
+    assert len(listed) == len(set(listed))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("scm", "git"),
+        ("depends", "PyTorch"),
+        ("build_subdirectory", "."),
+        ("category", "Segmentation"),
+        ("enabled", "1"),
+    ],
+)
+def test_s4ext_says(key, value):
+    assert s4ext()[key] == value
+
+
+def test_s4ext_has_all_keys_of_the_format():
+    assert set(s4ext()) == {
+        "scm", "scmurl", "scmrevision", "depends", "build_subdirectory", "homepage",
+        "contributors", "category", "iconurl", "status", "description", "screenshoturls",
+        "enabled",
+    }  # fmt: skip
+    assert s4ext()["scmurl"].endswith(".git")
+
+
+def test_s4ext_and_cmake_agree():
+    described, configured = s4ext(), cmake_variables()
+    assert set(configured) == {
+        "HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS",
+        "DEPENDS",
+    }  # fmt: skip
+    for name, value in configured.items():
+        assert described[name.lower()] == value
+
+
+def test_pictures_named_by_the_extension_are_in_the_repository():
+    for key in ("iconurl", "screenshoturls"):
+        for url in s4ext()[key].split():
+            assert (ROOT / url.split("/main/", 1)[1]).is_file(), url
