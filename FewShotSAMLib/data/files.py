@@ -112,6 +112,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{uuid4().hex}{kind}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    try:
         yield temporary
         temporary.replace(path)
     except OSError as error:

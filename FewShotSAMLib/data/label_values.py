@@ -37,6 +37,14 @@ def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
     return values.astype(np.uint8 if high <= 255 else np.uint16)
 
 
+def present_labels(voxels: np.ndarray) -> list[int]:
+    """The labels above 0 in an array (k, j, i) of whole numbers, rising."""
+    counts = np.zeros(int(voxels.max(initial=0)) + 1, np.int64)
+    for plane in voxels:
+        counts += np.bincount(plane.ravel(), minlength=len(counts))
+    return [int(value) for value in np.flatnonzero(counts) if value]
+
+
 def colour_labels(picture: Volume, known: Mapping[int, Segment] | None = None) -> Volume:
     """An RGB picture's colours as labels 1, 2, ... in the order of (R, G, B); black is 0.
 
@@ -82,14 +90,14 @@ def segment_labels(image: Any, name: str) -> Volume:
     segments' names, colours and values in its header.
 
     Values are kept where every segment has its own, else the segments are numbered 1, 2, 3 ...
-    in their order. Later segments lie on top of earlier ones.
+    in their order. Upper layers lie on top of lower ones.
 
     Raises:
         InputError: values that cannot be labels.
     """
     import SimpleITK as sitk
 
-    layers = sitk.GetArrayFromImage(image)
+    layers = whole_numbers(sitk.GetArrayFromImage(image), name)
     if image.GetNumberOfComponentsPerPixel() == 1:
         layers = layers[..., None]
         plain = image
@@ -102,15 +110,20 @@ def segment_labels(image: Any, name: str) -> Volume:
         found.append(_read_segment(image, len(found)))
     values = [value for value, _, _ in found]
     unique = len(set(values)) == len(values)
-    voxels = np.zeros(layers.shape[:3], np.uint16)
+    tables = np.zeros((layers.shape[-1], 65536), np.uint16)
     segments, covered = {}, 0
     for number, (value, layer, segment) in enumerate(found, 1):
-        inside = layers[..., min(layer, layers.shape[-1] - 1)] == value
-        covered += np.count_nonzero(voxels[inside])
+        if not (0 <= layer < len(tables) and 0 < value < 65536):
+            raise InputError(f"{name}: segment {segment.name} has a damaged header; save it again")
         label = value if unique else number
-        voxels[inside] = label
+        tables[layer, value] = label
         segments[label] = segment
-    notes = (f"segments overlap in {covered} voxels; later ones lie on top",) if covered else ()
+    voxels = tables[0][layers[..., 0]]
+    for layer in range(1, len(tables)):
+        upper = tables[layer][layers[..., layer]]
+        covered += np.count_nonzero(upper.astype(bool) & voxels.astype(bool))
+        np.copyto(voxels, upper, where=upper > 0)
+    notes = (f"segments overlap in {covered} voxels; upper layers lie on top",) if covered else ()
     labels = Volume.from_sitk(plain, name=name, segments=segments, notes=notes)
     return labels.with_voxels(whole_numbers(voxels, name))
 

@@ -13,7 +13,7 @@ from .dicom import read_series
 from .errors import InputError
 from .files import DICOM, PICTURES, extension, is_dicom_file, open_image
 from .intensity import check_varied, detect_modality
-from .label_values import colour_labels, segment_labels, whole_numbers
+from .label_values import colour_labels, present_labels, segment_labels, whole_numbers
 from .resampling import resample_labels
 from .volume import MODALITIES, Segment, Volume
 
@@ -73,7 +73,7 @@ def read_labels(
 
     Values are whole numbers from 0 to 65535; uint8 where they fit, else uint16. Decimal values
     are taken where they are whole, and cut at 0.5 where all lie in [0, 1] (probabilities). A
-    segmentation keeps its names and colours; where its segments overlap, later ones lie on top.
+    segmentation keeps its names and colours; where its segments overlap, upper layers lie on top.
     In a colour picture each colour other than black is a label, numbered by (R, G, B), and in a
     grey one 255 alone counts as 1.
 
@@ -99,23 +99,25 @@ def read_labels(
     image = open_image(path)
     if image.HasMetaDataKey("Segment0_ID") or image.HasMetaDataKey("Segment0_LabelValue"):
         labels = segment_labels(image, path.name)
-    elif extension(path) in PICTURES and image.GetNumberOfComponentsPerPixel() >= 3:
-        labels = colour_labels(_picture(Volume.from_sitk(_one_frame(image, path, None))), segments)
     else:
-        labels = Volume.from_sitk(_one_frame(image, path, None))
+        labels = _from_image(image, path)
         if labels.is_rgb:
             labels = colour_labels(labels, segments)
         else:
             labels = labels.with_voxels(whole_numbers(labels.voxels, path.name))
     if extension(path) in PICTURES:
         labels = _picture(labels)
-        if set(np.unique(labels.voxels)) == {0, 255}:
+        if present_labels(labels.voxels) == [255]:
             labels = labels.with_voxels((labels.voxels > 0).astype(np.uint8))
         if like is not None and like.shape == labels.shape:
             labels = replace(labels, spacing=like.spacing, origin=like.origin)
             labels = replace(labels, direction=like.direction)
     labels = replace(labels, name=path.name, segments={**(segments or {}), **labels.segments})
     return labels if like is None else resample_labels(labels, like)
+
+
+def _from_image(image: Any, path: Path) -> Volume:
+    return Volume.from_sitk(_one_frame(image, path, None), name=path.name)
 
 
 def _one_frame(image: Any, path: Path, component: int | None) -> Any:

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
+from .label_values import present_labels
 from .volume import Volume
+
+# Voxels that the share lying outside is estimated from.
+_SAMPLE = 200_000
 
 
 def resample_labels(labels: Volume, like: Volume) -> Volume:
@@ -25,20 +29,28 @@ def resample_labels(labels: Volume, like: Volume) -> Volume:
         return _on_grid_of(labels, like, labels.voxels)
     moved = _resample(labels, like, "nearest", 0)
     notes = labels.notes
-    drawn = np.argwhere(labels.voxels)
-    if len(drawn):
-        index = np.rint(like.world_to_index(labels.index_to_world(drawn[:, ::-1]))).astype(int)
-        inside = np.all((index >= 0) & (index < like.size), axis=1)
-        values = labels.voxels[tuple(drawn.T)]
-        for value in np.setdiff1d(values[inside], moved):
-            i, j, k = index[inside & (values == value)].T
-            moved[k, j, i] = value
+    present = present_labels(labels.voxels)
+    for value in sorted(set(present) - set(present_labels(moved))):
+        index, inside = _places(np.flatnonzero(labels.voxels == value), labels, like)
+        i, j, k = index[inside].T
+        moved[k, j, i] = value
+    if present:
         if not moved.any():
             raise InputError(_no_overlap(labels, like))
+        drawn = np.flatnonzero(labels.voxels)
+        _, inside = _places(drawn[:: max(1, len(drawn) // _SAMPLE)], labels, like)
         lost = 1 - inside.mean()
         if lost >= 0.005:
             notes = (*notes, f"{lost:.0%} of the labelled voxels lie outside of the image")
     return replace(_on_grid_of(labels, like, moved), notes=notes)
+
+
+def _places(flat: np.ndarray, labels: Volume, like: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest voxels (i, j, k) of ``like`` to voxels of ``labels``, and which lie inside of it."""
+    k, j, i = np.unravel_index(flat, labels.shape)
+    world = labels.index_to_world(np.stack((i, j, k), axis=1))
+    index = np.rint(like.world_to_index(world)).astype(int)
+    return index, np.all((index >= 0) & (index < like.size), axis=1)
 
 
 def resample_volume(volume: Volume, like: Volume) -> Volume:

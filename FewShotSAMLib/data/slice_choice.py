@@ -35,7 +35,9 @@ def choose_slices(
     Raises:
         InputError: an unknown choice, or a slice on which nothing is drawn.
     """
-    areas = {value: np.array([np.count_nonzero(one == value) for one in stack]) for value in values}
+    length = max(values) + 1
+    table = np.array([np.bincount(one.ravel(), minlength=length)[list(values)] for one in stack])
+    areas = dict(zip(values, table.T))
     if isinstance(slices, str):
         if slices not in SLICE_CHOICES:
             raise InputError(

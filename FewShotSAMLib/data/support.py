@@ -11,6 +11,7 @@ import numpy as np
 from .colours import default_colour
 from .errors import InputError
 from .intensity import IntensityRange, intensity_range, normalise
+from .label_values import present_labels
 from .resampling import resample_labels
 from .slice_choice import choose_slices
 from .slicing import (
@@ -132,7 +133,7 @@ class Support:
         """
         name = labels.name or "labels"
         labels = resample_labels(labels, volume)
-        present = [int(v) for v in np.unique(labels.voxels) if v]
+        present = present_labels(labels.voxels)
         if not present:
             raise InputError(f"{name}: the mask is empty; mark the structure on at least one slice")
         wanted = present if keep_labels is None else [int(v) for v in keep_labels]
