@@ -64,29 +64,20 @@ def _version(package: str) -> str:
 def _device() -> Iterator[str]:
     import torch
 
-    built = torch.version.cuda or torch.version.hip
-    if torch.cuda.is_available():
+    from ..models.devices import choose_device
+
+    chosen = choose_device()
+    yield f"auto uses {chosen.device.type}: {chosen.reason}"
+    if chosen.device.type == "cuda":
         for n in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(n)
             name = torch.cuda.get_device_name(n)
             yield f"cuda:{n} {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
-        yield "auto uses cuda: a GPU that this PyTorch can use was found"
-        return
-    mps = getattr(torch.backends, "mps", None)
-    if mps is not None and mps.is_available():
-        yield "auto uses mps: an Apple GPU was found"
-        return
-    threads = f"{torch.get_num_threads()} threads"
-    if built:
-        yield (
-            f"auto uses cpu ({threads}): this PyTorch is built for CUDA {built}, but it finds no "
-            "usable GPU; with an NVIDIA card, update its driver"
-        )
-    else:
-        yield (
-            f"auto uses cpu ({threads}): this PyTorch is built without CUDA; with an NVIDIA card, "
-            "install a CUDA build from https://pytorch.org"
-        )
+    elif chosen.device.type == "cpu":
+        yield f"{torch.get_num_threads()} threads"
+        built = torch.version.cuda is not None
+        remedy = "update its driver" if built else "install PyTorch for CUDA from pytorch.org"
+        yield f"with an NVIDIA card: {remedy}"
 
 
 def _memory() -> Iterator[str]:

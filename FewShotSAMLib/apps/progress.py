@@ -8,12 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
-if TYPE_CHECKING:
-    from ..segmentation.results import Progress
+from ..segmentation.results import Cancelled, Progress
 
 
 class ProgressBar:
@@ -59,10 +58,8 @@ def showing_progress() -> Iterator[tuple[ProgressBar, threading.Event]]:
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield bar, cancel
-    except Exception:
-        # What the work raises when it is cancelled says no more than the event does.
-        if not cancel.is_set():
-            raise
+    except Cancelled:
+        pass
     finally:
         signal.signal(signal.SIGINT, before)
         bar.close()
