@@ -25,7 +25,6 @@ test: lint
 
 lint: $(TESTED)
 	$(BIN)/python -m ruff check .
-	$(BIN)/python -m ruff format --check .
 	$(BIN)/lint-imports
 
 $(MADE):
