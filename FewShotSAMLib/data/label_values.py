@@ -19,8 +19,6 @@ def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
     Raises:
         InputError: negative, fractional (unless all lie in [0, 1]: cut at 0.5) or above 65535.
     """
-    if values.dtype.kind == "b":
-        return values.astype(np.uint8)
     if values.dtype.kind == "f":
         values = np.where(np.isfinite(values), values, 0)
         rounded = np.rint(values)

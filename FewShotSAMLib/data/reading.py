@@ -112,7 +112,8 @@ def read_labels(
         if like is not None and like.shape == labels.shape:
             labels = replace(labels, spacing=like.spacing, origin=like.origin)
             labels = replace(labels, direction=like.direction)
-    labels = replace(labels, name=path.name, segments={**(segments or {}), **labels.segments})
+    known = {v: s for v, s in (segments or {}).items() if v in present_labels(labels.voxels)}
+    labels = replace(labels, name=path.name, segments={**labels.segments, **known})
     return labels if like is None else resample_labels(labels, like)
 
 

@@ -31,7 +31,7 @@ def write_support(support: Support, path: str | Path) -> None:
         raise InputError(f"{path}: a support is kept as .nrrd; choose a name that ends so")
     image, labels = support.volume, support.labels.voxels
     colours = image.voxels if image.is_rgb else image.voxels[..., None]
-    common = np.result_type(np.uint8 if colours.dtype == bool else colours.dtype, labels.dtype)
+    common = np.result_type(colours.dtype, labels.dtype)
     pixels = np.concatenate((colours.astype(common), labels[..., None].astype(common)), axis=-1)
     header = {
         "version": _VERSION,

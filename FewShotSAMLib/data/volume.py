@@ -65,7 +65,7 @@ class Volume:
     """Voxels on a regular grid in patient space.
 
     Args:
-        voxels: (k, j, i), or (k, j, i, 3) for RGB.
+        voxels: (k, j, i), or (k, j, i, 3) for RGB. bool is kept as uint8.
         spacing: millimetres along i, j, k.
         origin: LPS millimetres of the centre of voxel (0, 0, 0).
         direction: 3x3; its columns are the LPS unit directions of i, j, k.
@@ -103,6 +103,8 @@ class Volume:
         if self.modality not in MODALITIES:
             raise InputError(f"{what}: modality {self.modality!r} is none of {MODALITIES}")
         direction.flags.writeable = False
+        if self.voxels.dtype == bool:
+            object.__setattr__(self, "voxels", self.voxels.view(np.uint8))
         object.__setattr__(self, "spacing", spacing)
         object.__setattr__(self, "origin", origin)
         object.__setattr__(self, "direction", direction)
@@ -223,8 +225,7 @@ class Volume:
         """A ``SimpleITK.Image`` with the same voxels and geometry (RGB as a vector image)."""
         import SimpleITK as sitk
 
-        voxels = self.voxels.astype(np.uint8) if self.voxels.dtype == bool else self.voxels
-        image = sitk.GetImageFromArray(np.ascontiguousarray(voxels), isVector=self.is_rgb)
+        image = sitk.GetImageFromArray(np.ascontiguousarray(self.voxels), isVector=self.is_rgb)
         image.SetSpacing(self.spacing)
         image.SetOrigin(self.origin)
         image.SetDirection(self.direction.ravel().tolist())
