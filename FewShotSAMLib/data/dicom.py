@@ -80,7 +80,11 @@ def read_series(
             "convert it to .seg.nrrd or NIfTI (for example in 3D Slicer)"
         )
     files, notes = _in_order(folder, chosen, frame)
-    return _read(folder, files), chosen.modality, notes
+    image = _read(folder, files)
+    tilt = _follow_positions(image, files)
+    if tilt > 0.5:
+        notes = (*notes, f"its slices are sheared: the gantry was tilted by {tilt:.0f} degrees")
+    return image, chosen.modality, notes
 
 
 def find_series(folder: Path) -> list[Series]:
@@ -188,6 +192,25 @@ def _in_order(
 def _instance(one: Slice) -> float:
     number = one.numbers("instance")
     return float(number[0]) if number is not None and len(number) else 0.0
+
+
+def _follow_positions(image: Any, files: Sequence[Slice]) -> float:
+    """Put the slices of a sheared stack where their tags say, which ITK takes for upright.
+
+    Returns the angle between the way from slice to slice and the slices' normal in degrees.
+    """
+    first, last = files[0].numbers("position"), files[-1].numbers("position")
+    if len(files) < 2 or first is None or last is None:
+        return 0.0
+    step = (last - first) / (len(files) - 1)
+    direction = np.asarray(image.GetDirection()).reshape(3, 3)
+    length = np.linalg.norm(step)
+    tilt = np.degrees(np.arccos(np.clip(direction[:, 2] @ step / length, -1, 1)))
+    if tilt > 0.5:
+        direction[:, 2] = step / length
+        image.SetDirection(direction.ravel().tolist())
+        image.SetSpacing((*image.GetSpacing()[:2], float(length)))
+    return float(tilt)
 
 
 def _read(folder: Path, files: Sequence[Slice]) -> Any:

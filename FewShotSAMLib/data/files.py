@@ -60,17 +60,18 @@ def open_image(path: Path) -> Any:
         )
     try:
         with quiet():
-            image = sitk.ReadImage(str(path))
+            reader = sitk.ImageFileReader()
+            reader.SetFileName(str(path))
+            if kind in (".nii", ".nii.gz"):
+                reader.ReadImageInformation()
+                _check_complete(path, reader)
+            return reader.Execute()
     except RuntimeError as error:
         if kind in NIFTI and "orthonormal" in str(error):
-            image = _open_sheared_nifti(path)
-        elif kind in PICTURES and "PixelType" in str(error):
+            return _open_sheared_nifti(path)
+        if kind in PICTURES and "PixelType" in str(error):
             return _open_grey_with_alpha(path)
-        else:
-            raise InputError(f"{path}: cannot be read ({reason(error)}); export it again") from None
-    if kind in (".nii", ".nii.gz"):
-        _check_complete(path, image)
-    return image
+        raise InputError(f"{path}: cannot be read ({reason(error)}); export it again") from None
 
 
 def check_file(path: Path) -> None:
@@ -91,6 +92,10 @@ def check_file(path: Path) -> None:
 
 def reason(error: Exception) -> str:
     """The last telling line of an ITK error, without addresses and source lines."""
+    if "Unable to determine ImageIO" in str(error):
+        return "its content is of another kind than its name"
+    if "cannot be read" in str(error) or "while reading" in str(error):
+        return "it is damaged or cut short"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = lines[-1] if lines else type(error).__name__
     for mark in ("ITK ERROR:", "ITK Error:", "Description:"):
@@ -152,10 +157,10 @@ def quiet() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def _check_complete(path: Path, image: Any) -> None:
+def _check_complete(path: Path, header: Any) -> None:
     """Refuse a NIfTI file that was cut short, which ITK fills up with zeros in silence."""
-    sizes = [max(1, int(image.GetMetaData(f"dim[{n}]"))) for n in range(1, 8)]
-    needed = 348 + math.prod(sizes) * int(image.GetMetaData("bitpix")) // 8
+    sizes = [max(1, int(header.GetMetaData(f"dim[{n}]"))) for n in range(1, 8)]
+    needed = 348 + math.prod(sizes) * int(header.GetMetaData("bitpix")) // 8
     if extension(path) == ".nii":
         complete = path.stat().st_size >= needed
     else:

@@ -11,7 +11,7 @@ import numpy as np
 from .colours import default_colour
 from .errors import InputError
 from .intensity import IntensityRange, intensity_range, normalise
-from .label_values import present_labels
+from .label_values import present_labels, whole_numbers
 from .resampling import resample_labels
 from .slice_choice import choose_slices
 from .slicing import (
@@ -128,10 +128,13 @@ class Support:
             keep_labels: use only these values.
 
         Raises:
-            InputError: nothing is drawn, a label or slice asked for is not there, labels lie
-                elsewhere, or the image has no content.
+            InputError: nothing is drawn, a label or slice asked for is not there, labels are no
+                labels or lie elsewhere, or the image has no content.
         """
         name = labels.name or "labels"
+        if labels.is_rgb:
+            raise InputError(f"{name}: is a colour image; read it with read_labels")
+        labels = labels.with_voxels(whole_numbers(labels.voxels, name))
         labels = resample_labels(labels, volume)
         present = present_labels(labels.voxels)
         if not present:

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from .colours import default_colour
 from .errors import InputError
-from .files import extension, save_image
+from .files import NIFTI, extension, save_image
 from .label_values import present_labels, whole_numbers
 from .volume import Segment, Volume
 
@@ -29,7 +29,8 @@ def write_labels(result: Any, path: str | Path, *, names: Mapping[int, str] | No
         names: label value -> name, in place of the segments' own.
 
     Raises:
-        InputError: unknown extension, or it cannot be written there.
+        InputError: unknown extension, a grid that the format cannot hold, or it cannot be written
+            there.
     """
     path = Path(path)
     labels: Volume = result if isinstance(result, Volume) else result.labels
@@ -43,6 +44,7 @@ def write_labels(result: Any, path: str | Path, *, names: Mapping[int, str] | No
         name = (names or {}).get(value, f"label_{value}")
         segments[value] = Segment(name, default_colour(value))
     labels = labels.with_voxels(voxels)
+    _check_axes(labels, path, kind)
     if kind == ".png":
         coloured = segments if labels.segments else {}
         save_image(_picture(labels.with_voxels(_paint(voxels, coloured)), path), path)
@@ -62,8 +64,8 @@ def write_volume(volume: Volume, path: str | Path) -> None:
     """
     path = Path(path)
     kind = check_output(path)
-    image = volume.to_sitk()
-    save_image(_picture(volume, path) if kind == ".png" else image, path)
+    _check_axes(volume, path, kind)
+    save_image(_picture(volume, path) if kind == ".png" else volume.to_sitk(), path)
 
 
 def check_output(path: Path) -> str:
@@ -76,6 +78,16 @@ def check_output(path: Path) -> str:
     if kind not in WRITABLE:
         raise InputError(f"{path}: cannot write {kind or 'no extension'}; use {' '.join(WRITABLE)}")
     return kind
+
+
+def _check_axes(volume: Volume, path: Path, kind: str) -> None:
+    """Refuse a sheared grid (tilted gantry) for NIfTI, which ITK would straighten in silence."""
+    upright = np.allclose(volume.direction.T @ volume.direction, np.eye(3), atol=1e-3)
+    if kind in NIFTI and not upright:
+        raise InputError(
+            f"{path}: the slices of {volume.name or 'the image'} are sheared (tilted gantry), "
+            "which NIfTI does not keep; use .seg.nrrd, .nrrd or .mha"
+        )
 
 
 def _picture(volume: Volume, path: Path) -> Any:

@@ -13,6 +13,7 @@ from FewShotSAMLib.data.dicom import find_series
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.data.reading import read_labels, read_volume
 from FewShotSAMLib.data.volume import Volume
+from FewShotSAMLib.data.writing import write_labels
 
 
 def write_series(folder, volume: Volume, description="T2 axial", *, uid=None, first=0, **tags):
@@ -136,6 +137,25 @@ def test_missing_slices_are_noted(tmp_path):
     read = read_volume(tmp_path)
     assert read.shape == (8, 12, 10)
     assert "4.00 to 8.00 mm apart" in read.notes[0]
+
+
+def test_slices_of_a_tilted_gantry_lie_where_their_tags_say(tmp_path):
+    volume = tilted()
+    cosines = volume.direction.copy()
+    cosines[:, 2] = cosines[:, 2] + 0.3 * cosines[:, 1]
+    cosines[:, 2] /= np.linalg.norm(cosines[:, 2])
+    sheared = Volume(volume.voxels, volume.spacing, volume.origin, cosines, "CT")
+    write_series(tmp_path, sheared)
+    read = read_volume(tmp_path)
+    np.testing.assert_array_equal(read.voxels, volume.voxels)
+    np.testing.assert_allclose(read.corners(), sheared.corners(), atol=0.01)
+    assert "tilted by 17 degrees" in read.notes[0]
+    labels = read.with_voxels((read.voxels > 500).astype(np.uint8))
+    write_labels(labels, tmp_path / "l.seg.nrrd")
+    back = read_labels(tmp_path / "l.seg.nrrd", like=read)
+    np.testing.assert_array_equal(back.voxels, labels.voxels)
+    with pytest.raises(InputError, match="sheared"):
+        write_labels(labels, tmp_path / "l.nii.gz")
 
 
 def test_one_dicom_file_is_one_slice_whatever_its_name(tmp_path):

@@ -180,6 +180,9 @@ def test_what_cannot_be_a_support_is_refused():
     refused("no slice was chosen", volume, drawing(volume, l1=[5]), slices=[])
     flat = volume.with_voxels(np.ones(SHAPE))
     refused("all voxels have the value 1", flat, drawing(volume, l1=[5]))
+    refused("holds the negative label -1", volume, volume.with_voxels(volume.voxels - 1))
+    colour = np.zeros((*SHAPE, 3), np.uint8)
+    refused("is a colour image", volume, volume.with_voxels(colour, modality="RGB"))
     away = replace(drawing(volume, l1=[5]), origin=(900.0, 0.0, 0.0))
     refused("nothing of it is drawn within image", volume, away)
 
