@@ -121,4 +121,6 @@ def _weights(
         total = weights.sum(axis=1, keepdims=True)
         inside = (centres >= -0.5) & (centres <= source - 0.5) & (total > 0)
         weights = np.where(inside, weights / np.where(inside, total, 1.0), 0.0)
-    return torch.from_numpy(weights.astype(np.float32)).to(device)
+    # Kept for later calls, which may need gradients even where the first one does not.
+    with torch.inference_mode(False):
+        return torch.from_numpy(weights.astype(np.float32)).to(device)

@@ -164,6 +164,16 @@ def test_other_slices_are_refused():
         frame.images_to_model(torch.zeros(1, 1, 30, 40))
 
 
+def test_gradients_flow_even_where_the_first_use_needed_none():
+    frame = SliceFrame((31, 37), (1.0, 1.3), FieldOfView((15.0, 20.0), 41.0), 48)
+    image = torch.rand(1, 1, 31, 37)
+    with torch.inference_mode():
+        frame.images_to_model(image)
+    image.requires_grad_()
+    frame.images_to_model(image).sum().backward()
+    assert image.grad.sum() > 0
+
+
 def test_autocast_does_not_blur_the_mapping():
     frame = SliceFrame((64, 64), (1.0, 1.0), FieldOfView((30.0, 33.0), 55.0), 96)
     image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
