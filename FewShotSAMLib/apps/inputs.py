@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ..data.errors import InputError
@@ -12,18 +13,22 @@ from ..data.volume import Volume
 
 
 def read_image(path: Path, args: argparse.Namespace) -> Volume:
-    """An image file or DICOM folder, read as the reading options ask.
+    """An image file or DICOM folder, read as the reading options ask; what a person should know
+    about it goes to standard error.
 
     Raises:
         InputError: unusable; choices that the library takes as arguments are named as options.
     """
     try:
-        return read_volume(
+        volume = read_volume(
             path, modality=args.modality, series=args.series, component=args.component
         )
     except InputError as error:
         text = str(error).replace("series=", "--series").replace("component=", "--component")
         raise InputError(text) from None
+    for note in volume.notes:
+        print(f"fewshotsam: note: {volume.name}: {note}", file=sys.stderr)
+    return volume
 
 
 def read_supports(args: argparse.Namespace, query: Volume) -> list[Support]:

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     names = {label: name for support in supports for label, name in support.names.items()}
-    prompts = segmenter.prompts(query, supports, args.slice)
+    prompts = segmenter.prompts(query, supports, args.slice, window=args.window)
     print_json(
         {
             "query": args.query,

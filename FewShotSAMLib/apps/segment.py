@@ -124,6 +124,7 @@ def _segment(query: Volume, supports: Sequence[Support], args: argparse.Namespac
             range=args.range,
             progress=bar,
             cancel=cancel,
+            window=args.window,
         )
 
 
