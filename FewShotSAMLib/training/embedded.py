@@ -304,7 +304,7 @@ def train(
     while run.seconds < minutes * 60:
         stage, rate = schedule(run.seconds / (minutes * 60), run.step)
         parts = run.one_step(stage, rate)
-        sums.append([float(x) for x in (parts.contrast, parts.synergy, parts.mask, parts.quality)])
+        sums.append([x.item() for x in (parts.contrast, parts.synergy, parts.mask, parts.quality)])
         now = time.monotonic()
         run.seconds, last = run.seconds + now - last, now
         if run.seconds >= next_check or run.seconds >= minutes * 60:

@@ -60,18 +60,15 @@ def random_episodes(
         (anatomy, look, height),
         (other, look_other, height + torch.where(neighbours, step, drift)),
     ):
-        # one random state for the zoom's place, so that neighbours show the same part
         x, y = picture_plane(
             pairs, size, generator, device, spread=strength,
             zoom=torch.where(zoom < 1, torch.ones_like(zoom), zoom),
         )
         views.append((solids, style, z, x, y))
-    # the same crop for both views
     close = zoom.clamp(max=1).view(-1, 1, 1)
-    corner = (1 - close) * (rand(pairs, 2).view(pairs, 2, 1, 1) * 1.2 - 0.6).unbind(1)[0]
-    corner_y = (1 - close) * (rand(pairs, 1, 1) * 1.2 - 0.6)
+    corner, corner_y = ((1 - close) * (rand(pairs, 1, 1) * 1.2 - 0.6) for _ in range(2))
     pictures, groups, fills = [], [], []
-    for solids, style, z, x, y in views:
+    for solids, style, z, x, y in views:  # a close-up shows the same part in both
         labels, filled = cut(solids, z, x * close + corner, y * close + corner_y)
         pictures.append(render(labels, style, generator))
         lookup = torch.cat(
@@ -79,7 +76,7 @@ def random_episodes(
         )
         groups.append(lookup.gather(1, labels.flatten(1)).view_as(labels))
         fills.append(filled)
-    chosen, whole = _choose(groups, targets, anatomy.containers, generator)
+    chosen, whole = _choose(groups, targets, anatomy.containers, neighbours, generator)
     masks = []
     for group, filled in zip(groups, fills, strict=True):
         mask = (group[:, None] == chosen[:, :, None, None]).float()
@@ -92,9 +89,14 @@ def random_episodes(
 
 
 def _choose(
-    groups: list[Tensor], targets: int, containers: int, generator: torch.Generator
+    groups: list[Tensor], targets: int, containers: int, neighbours: Tensor,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Which structures are asked for: (B, T) group ids, and which of them filled."""
+    """Which structures are asked for: (B, T) group ids, and which of them filled.
+
+    Structures that end between two neighbouring slices are asked for more often: a mask that is
+    carried from slice to slice has to learn where to stop.
+    """
     b, h, _ = groups[0].shape
     count = int(max(g.max() for g in groups)) + 1
     areas = []
@@ -106,7 +108,8 @@ def _choose(
     seen = areas[0] >= least
     found = areas[1] >= least
     weight = seen.float() * areas[0].clamp(min=1) ** 0.2
-    weight = weight * torch.where(found, 1.0, 0.25)
+    absent = torch.where(neighbours, 2.5, 0.5)[:, None]
+    weight = weight * torch.where(found, 1.0, absent)
     weight[:, 0] = 1e-6  # only where there is nothing else
     chosen = torch.multinomial(weight, targets, replacement=True, generator=generator)
     body = torch.rand(chosen.shape, generator=generator, device=chosen.device) < 0.08

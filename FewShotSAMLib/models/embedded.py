@@ -1,0 +1,156 @@
+"""The embedded model behind the two interfaces, and its weights on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..data.errors import InputError
+from .embedded_network import EmbeddedConfig, EmbeddedNetwork, Pyramid, draw_prompts
+from .interfaces import Embeddings, ModelCard, PromptBatch
+from .resources import models_folder, sha256_of
+
+WEIGHTS = "embedded.safetensors"
+INPUT_SIZE = 256
+_AT_ONCE = 16  # prompts decoded together: more do not run faster on a CPU and cost memory
+
+
+class EmbeddedModel:
+    """The embedded network as a promptable model.
+
+    Args:
+        network: with trained weights.
+        card: what reports say of it.
+        device: where it computes.
+        input_size: pixels a side of its square input, a multiple of 32.
+    """
+
+    uses_confidence = True
+
+    def __init__(
+        self,
+        network: EmbeddedNetwork,
+        card: ModelCard,
+        device: torch.device,
+        input_size: int = INPUT_SIZE,
+    ) -> None:
+        self.card = card
+        self.input_size = input_size
+        self.device = device
+        self.network = network.eval().requires_grad_(False).to(
+            device, memory_format=torch.channels_last
+        )
+
+    @torch.inference_mode()
+    def embed(self, images: Tensor) -> Embeddings:
+        """(N, 3, S, S) in [0, 1] -> embeddings; `features` are the position features (N, C, S/4,
+        S/4), the last of `extra` the matching features."""
+        grey = images.mean(1, keepdim=True)
+        p = self.network.encoder(grey.contiguous(memory_format=torch.channels_last))
+        return Embeddings(p.position, (p.fine, p.p4, p.p8, p.p16, p.matching))
+
+    @torch.inference_mode()
+    def decode(
+        self, embeddings: Embeddings, picture: Tensor, prompts: PromptBatch
+    ) -> tuple[Tensor, Tensor]:
+        """One mask a prompt: logits (B, 1, S/2, S/2) and quality (B, 1)."""
+        fine, p4, p8, p16, matching = embeddings.extra
+        logits, quality = [], []
+        for start in range(0, len(prompts), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            pyramid = Pyramid(fine, p4, p8, p16, embeddings.features, matching).select(
+                picture[rows]
+            )
+            maps = draw_prompts(
+                pyramid.matching,
+                prompts.points[rows],
+                prompts.labels[rows],
+                boxes=None if prompts.boxes is None else prompts.boxes[rows],
+                masks=None if prompts.masks is None else prompts.masks[rows],
+                confidence=None if prompts.confidence is None else prompts.confidence[rows],
+            )
+            one, score = self.network.decoder(pyramid, maps.to(pyramid.p4.dtype))
+            logits.append(one)
+            quality.append(score[:, None])
+        if not logits:
+            side = self.input_size // 2
+            return fine.new_zeros(0, 1, side, side), fine.new_zeros(0, 1)
+        return torch.cat(logits), torch.cat(quality)
+
+
+class EmbeddedFeatures:
+    """The embedded network's matching head as a feature encoder.
+
+    It reads what the promptable model has computed already: `of_embeddings` costs nothing.
+    """
+
+    def __init__(self, model: EmbeddedModel) -> None:
+        self.model = model
+        self.card = model.card
+        self.input_size = model.input_size
+
+    def of_embeddings(self, embeddings: Embeddings) -> Tensor:
+        """The matching features (N, C, S/4, S/4) of pictures that the model has embedded."""
+        return embeddings.extra[-1]
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(N, 3, S, S) in [0, 1] -> (N, C, S/4, S/4)."""
+        return self.of_embeddings(self.model.embed(images))
+
+
+def save_network(network: EmbeddedNetwork, path: Path, provenance: dict[str, str]) -> None:
+    """Writes weights in half precision with their configuration, whole or not at all."""
+    tensors = {
+        name: t.detach().cpu().to(torch.float16).contiguous()
+        for name, t in network.state_dict().items()
+    }
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, {"config": json.dumps(asdict(network.config)), **provenance})
+    partial.replace(path)
+
+
+def read_network(path: Path) -> EmbeddedNetwork:
+    """The network in a file that `save_network` wrote.
+
+    Raises:
+        InputError: missing, damaged, or not this network's weights.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: the embedded model's weights are missing; install again")
+    try:
+        with safe_open(path, "pt") as file:
+            config = json.loads((file.metadata() or {}).get("config", "null"))
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError) as problem:
+        raise InputError(f"{path}: not readable as safetensors ({problem})") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: holds no configuration of an embedded model")
+    network = EmbeddedNetwork(
+        EmbeddedConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
+    )
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as problem:
+        raise InputError(f"{path}: {' '.join(str(problem).split())}") from None
+    return network
+
+
+def load_embedded(
+    device: torch.device, path: Path | None = None
+) -> tuple[EmbeddedModel, EmbeddedFeatures]:
+    """The embedded model from the shipped weights, or from `path`.
+
+    Raises:
+        InputError: as `read_network`.
+    """
+    path = path or models_folder() / WEIGHTS
+    network = read_network(path)
+    card = ModelCard("embedded", path.name, sha256_of(path), "Apache-2.0")
+    model = EmbeddedModel(network, card, device)
+    return model, EmbeddedFeatures(model)

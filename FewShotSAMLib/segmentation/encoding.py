@@ -1,0 +1,127 @@
+"""Slices of a volume as model input, embeddings and features, computed once and kept in bounds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.frames import SliceFrame
+from ..data.intensity import IntensityRange, normalise
+from ..models.interfaces import Embeddings, FeatureEncoder, PromptableModel
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedSlices:
+    """Embeddings of N slices and one feature map per encoder, (N, C, h, w) each, SAM's first."""
+
+    embeddings: Embeddings
+    features: tuple[Tensor, ...]
+
+    def select(self, index: Tensor | slice) -> EncodedSlices:
+        return EncodedSlices(
+            self.embeddings.select(index), tuple(f[index] for f in self.features)
+        )
+
+    @property
+    def bytes(self) -> int:
+        own = {id(t): t.numel() * t.element_size() for t in self._tensors()}
+        return sum(own.values())
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return (self.embeddings.features, *self.embeddings.extra, *self.features)
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """A promptable model and, if there is one, a second encoder of meaning."""
+
+    model: PromptableModel
+    features: FeatureEncoder | None
+    device: torch.device
+
+    def encode(self, images: Tensor) -> EncodedSlices:
+        """(N, 3, S, S) pictures in [0, 1] at the promptable model's size."""
+        embeddings = self.model.embed(images)
+        if self.features is None:
+            return EncodedSlices(embeddings, (embeddings.features,))
+        shared = getattr(self.features, "of_embeddings", None)
+        if shared is not None:
+            return EncodedSlices(embeddings, (embeddings.features, shared(embeddings)))
+        size = self.features.input_size
+        if images.shape[-1] != size:
+            images = torch.nn.functional.interpolate(
+                images, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+            )
+        return EncodedSlices(embeddings, (embeddings.features, self.features.encode(images)))
+
+
+class SliceEncoder:
+    """Encodes slices of one stack on demand, in runs of neighbours, least recently used out first.
+
+    Args:
+        stack: (S, H, W[, 3]) stored values, a view of the volume.
+        intensity: what becomes black and white.
+        frame: from slice pixels to the model's square.
+        encoders: the networks.
+        batch: slices encoded at a time.
+        budget: bytes of embeddings to keep.
+    """
+
+    def __init__(
+        self,
+        stack: np.ndarray,
+        intensity: IntensityRange,
+        frame: SliceFrame,
+        encoders: Encoders,
+        *,
+        batch: int = 8,
+        budget: int = 1 << 30,
+    ) -> None:
+        self.stack, self.intensity, self.frame = stack, intensity, frame
+        self.encoders, self.batch, self.budget = encoders, batch, budget
+        self._runs: OrderedDict[int, EncodedSlices] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.stack)
+
+    def grey(self, index: Sequence[int] | slice) -> np.ndarray:
+        """Grey levels in [0, 1] of some slices, float32 (N, H, W[, 3])."""
+        return normalise(self.stack[index], self.intensity)
+
+    def images(self, index: Sequence[int] | slice) -> Tensor:
+        """The model's input (N, 3, S, S) of some slices."""
+        return to_pictures(self.grey(index), self.frame, self.encoders.device)
+
+    def run(self, number: int) -> EncodedSlices:
+        """Slices `number * batch` to the next run's first, encoded."""
+        if number in self._runs:
+            self._runs.move_to_end(number)
+            return self._runs[number]
+        first = number * self.batch
+        last = min(first + self.batch, len(self))
+        encoded = self.encoders.encode(self.images(slice(first, last)))
+        self._bytes += encoded.bytes
+        self._runs[number] = encoded
+        while self._bytes > self.budget and len(self._runs) > 1:
+            _, old = self._runs.popitem(last=False)
+            self._bytes -= old.bytes
+        return encoded
+
+    def one(self, index: int) -> EncodedSlices:
+        """One slice, encoded (with the run it lies in)."""
+        number, place = divmod(index, self.batch)
+        return self.run(number).select(slice(place, place + 1))
+
+
+def to_pictures(grey: np.ndarray, frame: SliceFrame, device: torch.device) -> Tensor:
+    """(N, H, W[, 3]) grey levels -> (N, 3, S, S) model input on the device."""
+    pictures = torch.from_numpy(np.ascontiguousarray(grey)).to(device)
+    if pictures.ndim == 3:
+        return frame.images_to_model(pictures[:, None]).expand(-1, 3, -1, -1)
+    return frame.images_to_model(pictures.permute(0, 3, 1, 2))

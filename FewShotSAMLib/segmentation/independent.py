@@ -1,0 +1,68 @@
+"""Strategy "slices": each slice on its own, the papers' way."""
+
+from __future__ import annotations
+
+import torch
+
+from .monitor import Monitor
+from .results import SliceResult
+from .slices import propose, segment_slices
+from .work import Work
+
+# Below this score a slice is taken not to hold the structure.
+PRESENT = 0.3
+
+
+def segment_independently(work: Work, monitor: Monitor) -> list[SliceResult]:
+    """Prompts and masks for every slice of the range, whole batches at a time."""
+    results: list[SliceResult] = []
+    size = work.slices.batch
+    runs = range(work.first // size, work.last // size + 1)
+    drawn = {(d.index, d.label) for d in work.drawn}
+    for number in runs:
+        monitor.report("slices", min((number - runs.start) * size, len(work.slices)),
+                       work.last - work.first + 1)
+        with monitor.stage("encode"):
+            encoded = work.slices.run(number)
+        base = number * size
+        inside = [k for k in range(len(encoded.embeddings))
+                  if work.first <= base + k <= work.last]
+        encoded = encoded.select(slice(inside[0], inside[-1] + 1))
+        base += inside[0]
+        with monitor.stage("prompts"):
+            proposals = [
+                propose(work.synpo, encoded, s, work.valid, work.seed) for s in work.structures
+            ]
+        count = len(inside)
+        with monitor.stage("decode"):
+            picture = torch.arange(count, device=work.device).repeat(len(proposals))
+            masks = segment_slices(
+                work.slices.encoders.model, encoded, picture,
+                [p for proposal in proposals for p in proposal.prompts],
+                torch.cat([proposal.confidence for proposal in proposals]), work.synpo,
+            )
+        with monitor.stage("labels"):
+            for k in range(count):
+                index, found = base + k, {}
+                for n, (structure, proposal) in enumerate(
+                    zip(work.structures, proposals, strict=True)
+                ):
+                    row = n * count + k
+                    score = float(masks.quality[row])
+                    if score >= PRESENT:
+                        found[structure.label] = masks.logits[row]
+                pixels = work.write(index, found)
+                for n, (structure, proposal) in enumerate(
+                    zip(work.structures, proposals, strict=True)
+                ):
+                    area = pixels.get(structure.label, 0)
+                    by_hand = (index, structure.label) in drawn
+                    results.append(SliceResult(
+                        index, structure.label,
+                        None if by_hand else work.in_slice(proposal.prompts[k]),
+                        1.0 if by_hand else float(masks.quality[n * count + k]),
+                        area > 0, area * work.pixel_mm2,
+                        "support" if by_hand else "prompted",
+                    ))
+    monitor.report("slices", work.last - work.first + 1, work.last - work.first + 1)
+    return results

@@ -1,0 +1,318 @@
+"""Strategy "propagate": from certain slices outwards, the neighbour's mask as prior.
+
+A *front* is one structure moving from slice to slice in one direction. At each step the decoder
+gets the neighbour's mask as mask prompt, points from the confidence map near it, and the map
+itself: half of it asks for what looks like the support, half for what looks like the slice
+before, so that slow changes of appearance are followed without forgetting what was marked. All
+fronts that are one step further are decoded together. A front stops where the structure ends, or
+at a slice that a person drew.
+
+Fronts start at drawn slices of the query. Where there are none (another patient's support) every
+slice is first segmented on its own, and fronts start at the slice that is most certain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..models.interfaces import Embeddings
+from ..prompting.point_prompts import PointPrompts
+from ..prompting.support_choice import combine
+from ..prompting.synpo import SynPoSupport
+from .encoding import EncodedSlices
+from .monitor import Monitor
+from .results import SliceResult
+from .slices import Structure, decode, propose, segment_slices
+from .work import Work
+
+
+@dataclass(frozen=True)
+class PropagationParameters:
+    """Constants of the propagation.
+
+    Attributes:
+        memory: share of the previous slice in the confidence map.
+        reach: share of the model's square that a structure's edge may move between slices.
+        ends_below: quality below which the structure has ended.
+        ends_at_share: and the share of the previous slice's area below which it has.
+        key_slices: without drawn slices, from how many of the most certain fronts start.
+        certainty: largest absolute logit of a mask prompt.
+    """
+
+    memory: float = 0.5
+    reach: float = 0.05
+    ends_below: float = 0.3
+    ends_at_share: float = 0.12
+    key_slices: int = 1
+    certainty: float = 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class Front:
+    """A structure at a slice, about to move by `step` (+1 or -1).
+
+    Attributes:
+        index: the slice it is at; logits: (m, m) its mask there.
+        memory: what SynPo keeps of that slice.
+        area: pixels of the model's square.
+    """
+
+    structure: Structure
+    index: int
+    step: int
+    logits: Tensor
+    memory: SynPoSupport
+    area: float
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A structure's mask in one slice, (m, m) logits, with its score and prompts."""
+
+    logits: Tensor
+    score: float
+    prompts: PointPrompts | None
+    source: str
+
+
+Masks = dict[tuple[int, int], Found]  # by (label, slice)
+
+
+def propagate(
+    work: Work, monitor: Monitor, parameters: PropagationParameters | None = None
+) -> list[SliceResult]:
+    """Fills the work's labels from its drawn or most certain slices outwards."""
+    p = parameters or PropagationParameters()
+    found: Masks = {}
+    fronts: list[Front] = []
+    drawn = {s.label: [d for d in work.drawn if d.label == s.label] for s in work.structures}
+    with monitor.stage("start"):
+        for structure in work.structures:
+            for d in drawn[structure.label]:
+                if not work.first <= d.index <= work.last:
+                    continue
+                mask = torch.from_numpy(np.ascontiguousarray(d.mask))[None]
+                cover = work.frame.masks_to_model(mask.to(work.device))[0, 0]
+                logits = (cover * 2 - 1) * p.certainty
+                found[structure.label, d.index] = Found(logits, 1.0, None, "support")
+    undrawn = [s for s in work.structures if not drawn[s.label]]
+    if undrawn:
+        keys = key_slices(work, undrawn, monitor, p)
+        found.update(keys)
+    with monitor.stage("start"):
+        for structure in work.structures:
+            for label, index in list(found):
+                if label == structure.label:
+                    fronts += start_fronts(work, structure, index, found, p)
+    _advance(work, fronts, found, monitor, p)
+    with monitor.stage("labels"):
+        return _write(work, found)
+
+
+def start_fronts(
+    work: Work, structure: Structure, index: int, found: Masks, p: PropagationParameters
+) -> list[Front]:
+    """Two fronts from a slice, upwards and downwards."""
+    here = found[structure.label, index]
+    front = _front(work, structure, index, 1, here.logits, p)
+    return [] if front is None else [front, replace(front, step=-1)]
+
+
+def _front(
+    work: Work, structure: Structure, index: int, step: int, logits: Tensor,
+    p: PropagationParameters,
+) -> Front | None:
+    size = work.synpo.parameters.roi_size
+    cover = _at(logits, size).sigmoid()
+    cover = torch.where(cover > 0.5, cover, torch.zeros_like(cover))
+    area = float((cover > 0.5).sum())
+    if area == 0:
+        return None
+    features = work.slices.one(index).features
+    memory = work.synpo.prepare([f[0] for f in features], cover, valid=work.valid)
+    return Front(structure, index, step, logits, memory, area)
+
+
+def _at(logits: Tensor, size: int) -> Tensor:
+    """(m, m) logits at another size."""
+    if logits.shape[-1] == size:
+        return logits
+    return F.interpolate(
+        logits[None, None], size=(size, size), mode="bilinear", align_corners=False,
+        antialias=size < logits.shape[-1],
+    )[0, 0]
+
+
+def _advance(
+    work: Work, fronts: list[Front], found: Masks, monitor: Monitor, p: PropagationParameters
+) -> None:
+    """Moves all fronts, one step at a time, until the last has stopped."""
+    total = work.last - work.first + 1
+    stops = {(label, index) for (label, index), f in found.items()}
+    done: set[int] = {index for _, index in found}
+    arrivals: dict[tuple[int, int], list[tuple[Found, float]]] = {}
+    travelled = 0
+    while fronts:
+        travelled += 1
+        monitor.report("propagate", min(len(done), total), total)
+        fronts = [f for f in fronts if work.first <= f.index + f.step <= work.last
+                  and (f.structure.label, f.index + f.step) not in stops]
+        if not fronts:
+            break
+        moved = _step(work, fronts, monitor, p)
+        ahead = []
+        for front, new in zip(fronts, moved, strict=True):
+            if new is None:
+                continue
+            index = front.index + front.step
+            arrivals.setdefault((front.structure.label, index), []).append((new, 1 / travelled))
+            done.add(index)
+            with monitor.stage("memory"):
+                following = _front(work, front.structure, index, front.step, new.logits, p)
+            if following is not None:
+                ahead.append(following)
+        fronts = ahead
+    for key, several in arrivals.items():
+        found[key] = _merged(several)
+    monitor.report("propagate", total, total)
+
+
+def _merged(several: list[tuple[Found, float]]) -> Found:
+    """Fronts that met in one slice: the nearer start counts more."""
+    if len(several) == 1:
+        return several[0][0]
+    weight = sum(w for _, w in several)
+    logits = sum(f.logits * (w / weight) for f, w in several)
+    best = max(several, key=lambda fw: fw[1])[0]
+    return replace(best, logits=logits, score=max(f.score for f, _ in several))
+
+
+def _step(
+    work: Work, fronts: list[Front], monitor: Monitor, p: PropagationParameters
+) -> list[Found | None]:
+    """Each front's mask in its next slice, or None where its structure has ended."""
+    size = work.synpo.parameters.roi_size
+    indices = sorted({f.index + f.step for f in fronts})
+    with monitor.stage("encode"):
+        encoded = _gather(work, indices)
+    place = {index: n for n, index in enumerate(indices)}
+    picture = torch.tensor([place[f.index + f.step] for f in fronts], device=work.device)
+    with monitor.stage("prompts"):
+        maps, points = [], []
+        for front, row in zip(fronts, picture.tolist(), strict=True):
+            features = [f[row : row + 1] for f in encoded.features]
+            look = work.synpo.confidences(features, front.structure.supports)
+            marked = combine(work.synpo, look, front.structure.supports).confidence
+            recent = work.synpo.confidence(features, front.memory)
+            both = (1 - p.memory) * marked + p.memory * recent
+            near = _near(front.logits, size, p.reach)
+            points += work.synpo.prompts(
+                both.masked_fill(~near, -torch.inf), front.memory, seed=work.seed,
+                valid=work.valid,
+            )
+            maps.append(both)
+        confidence = torch.cat(maps)
+    priors = torch.stack([f.logits.clamp(-p.certainty, p.certainty) for f in fronts])
+    model = work.slices.encoders.model
+    with monitor.stage("decode"):
+        masks = decode(
+            model, encoded, picture, points, roi_size=size,
+            mask_index=work.synpo.parameters.mask_index, masks=priors[:, None],
+            confidence=confidence[:, None] if model.uses_confidence else None,
+        )
+        scores = masks.quality.tolist()
+    results: list[Found | None] = []
+    for n, front in enumerate(fronts):
+        logits = masks.logits[n]
+        area = float((_at(logits, size) > 0).sum())
+        if scores[n] < p.ends_below or area < p.ends_at_share * front.area:
+            results.append(None)
+        else:
+            results.append(Found(logits, scores[n], points[n], "propagated"))
+    return results
+
+
+def _gather(work: Work, indices: list[int]) -> EncodedSlices:
+    parts = [work.slices.one(index) for index in indices]
+    return EncodedSlices(
+        Embeddings.concatenate([part.embeddings for part in parts]),
+        tuple(torch.cat(column) for column in zip(*(part.features for part in parts), strict=True)),
+    )
+
+
+def _near(logits: Tensor, size: int, reach: float) -> Tensor:
+    """bool (size, size): within reach of the mask."""
+    radius = max(1, round(reach * size))
+    inside = (_at(logits, size) > 0).float()[None, None]
+    grown = F.max_pool2d(inside, (2 * radius + 1, 1), 1, (radius, 0))
+    return F.max_pool2d(grown, (1, 2 * radius + 1), 1, (0, radius))[0, 0] > 0
+
+
+def key_slices(
+    work: Work, structures: list[Structure], monitor: Monitor, p: PropagationParameters
+) -> Masks:
+    """For each structure the slices that are most certain to hold it, segmented on their own."""
+    size = work.slices.batch
+    candidates: dict[int, list[tuple[float, int, Found]]] = {s.label: [] for s in structures}
+    for number in range(work.first // size, work.last // size + 1):
+        base = number * size
+        monitor.report("look", max(base, work.first) - work.first, work.last - work.first + 1)
+        with monitor.stage("encode"):
+            encoded = work.slices.run(number)
+        count = len(encoded.embeddings)
+        with monitor.stage("prompts"):
+            proposals = [
+                propose(work.synpo, encoded, s, work.valid, work.seed) for s in structures
+            ]
+        with monitor.stage("decode"):
+            masks = segment_slices(
+                work.slices.encoders.model, encoded,
+                torch.arange(count, device=work.device).repeat(len(structures)),
+                [q for proposal in proposals for q in proposal.prompts],
+                torch.cat([proposal.confidence for proposal in proposals]), work.synpo,
+            )
+        for n, (structure, proposal) in enumerate(zip(structures, proposals, strict=True)):
+            for k in range(count):
+                if not work.first <= base + k <= work.last:
+                    continue
+                row = n * count + k
+                quality = float(masks.quality[row])
+                candidates[structure.label].append((
+                    quality * max(0.0, float(proposal.affinity[k])), base + k,
+                    Found(masks.logits[row], quality, proposal.prompts[k], "prompted"),
+                ))
+    found: Masks = {}
+    for label, scored in candidates.items():
+        score = np.array([s for s, _, _ in scored])
+        padded = np.pad(score, 1, mode="edge")
+        steady = 0.5 * score + 0.25 * (padded[:-2] + padded[2:])
+        for place in np.argsort(-steady)[: p.key_slices]:
+            _, index, one = scored[place]
+            if one.score >= p.ends_below and bool((one.logits > 0).any()):
+                found[label, index] = one
+    return found
+
+
+def _write(work: Work, found: Masks) -> list[SliceResult]:
+    """Fills the labels, and a result for every slice of the range and structure."""
+    results = []
+    for index in range(work.first, work.last + 1):
+        here = {label: f for (label, k), f in found.items() if k == index}
+        pixels = work.write(
+            index, {label: f.logits for label, f in here.items() if f.source != "support"}
+        )
+        for structure in work.structures:
+            f = here.get(structure.label)
+            area = pixels.get(structure.label, 0)
+            results.append(SliceResult(
+                index, structure.label,
+                None if f is None or f.prompts is None else work.in_slice(f.prompts),
+                0.0 if f is None else f.score, area > 0, area * work.pixel_mm2,
+                "propagated" if f is None else f.source,
+            ))
+    return results

@@ -1,0 +1,320 @@
+"""The one call: a query volume, supports, and out comes its segmentation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.errors import InputError
+from ..data.frames import SliceFrame
+from ..data.intensity import IntensityRange, intensity_range
+from ..data.slicing import (
+    GRID_AXIS,
+    extract_slices,
+    put_slices,
+    slice_spacing,
+    volume_field,
+)
+from ..data.support import Support
+from ..data.volume import Orientation, Segment, Volume
+from ..models.devices import ChosenDevice, choose_device
+from ..models.registry import load_models
+from ..prompting.point_prompts import PointPrompts
+from ..prompting.synpo import SynPo
+from ..prompting.synpo_parameters import SynPoParameters
+from .encoding import Encoders, SliceEncoder, to_pictures
+from .independent import segment_independently
+from .monitor import Monitor
+from .propagation import propagate
+from .results import ProgressCallback, SliceResult, VolumeResult
+from .slices import Structure, propose
+from .work import DrawnSlice, Work
+
+METHODS = ("synpo",)
+
+
+class Strategy(Protocol):
+    """Fills the work's label stack and gives one result per worked slice and structure."""
+
+    def __call__(self, work: Work, monitor: Monitor) -> list[SliceResult]: ...
+
+
+STRATEGIES: Mapping[str, Strategy] = {
+    "slices": segment_independently,
+    "propagate": propagate,
+}
+
+
+def load_segmenter(
+    model: str = "embedded",
+    method: str = "synpo",
+    device: str = "auto",
+    features: str | None = None,
+    seed: int = 0,
+) -> Segmenter:
+    """A segmenter with its networks loaded.
+
+    Args:
+        model: name of a promptable model or preset.
+        method: how prompts are chosen.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        features: another feature encoder than the model's own choice.
+        seed: of every random choice; the same seed gives the same result.
+
+    Raises:
+        InputError: a name is not known (the known ones are listed), weights are missing, or the
+            device is not usable.
+    """
+    if method not in METHODS:
+        raise InputError(f"method {method!r}: unknown; use one of {', '.join(METHODS)}")
+    chosen = choose_device(device)
+    promptable, encoder = load_models(model, features, chosen.device)
+    return Segmenter(Encoders(promptable, encoder, chosen.device), chosen, method, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Query:
+    """A query volume made ready: canonical, with its stack of slices, frame and range."""
+
+    volume: Volume
+    canonical: Volume
+    orientation: Orientation
+    axis: str
+    intensity: IntensityRange
+    frame: SliceFrame
+
+    @property
+    def stack(self) -> np.ndarray:
+        return extract_slices(self.canonical.voxels, self.axis)
+
+    def file_index(self, index: int) -> int:
+        """A slice's index along the file's own axis; its own inverse."""
+        return self.orientation.canonical_index(GRID_AXIS[self.axis], index)
+
+
+class Segmenter:
+    """Networks and a prompt method, ready for any number of volumes. See `load_segmenter`."""
+
+    def __init__(
+        self, encoders: Encoders, device: ChosenDevice, method: str = "synpo", seed: int = 0
+    ) -> None:
+        self.encoders, self.device, self.method, self.seed = encoders, device, method, seed
+
+    def segment(
+        self,
+        volume: Volume,
+        supports: Sequence[Support],
+        *,
+        strategy: str = "propagate",
+        range: tuple[int, int] | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+        window: tuple[float, float] | None = None,
+        seed: int | None = None,
+    ) -> VolumeResult:
+        """Segments every structure of the supports in the volume.
+
+        Args:
+            volume: the query, in any orientation.
+            supports: one or more, all drawn along the same axis. Supports of the query itself
+                keep their drawn slices as they are.
+            strategy: "slices", each slice on its own; "propagate", from the marked or most
+                certain slices outwards.
+            range: first and last slice to work on, both included, counted along the file's own
+                axis from 0; None for all.
+            progress: called after every step, from this thread.
+            cancel: set it from anywhere to stop.
+            window: stored values shown as black and white in the query; by default the CT window
+                or the MR percentiles.
+            seed: instead of the segmenter's.
+
+        Raises:
+            InputError: nothing to segment, supports that do not fit together, a range outside of
+                the volume, an unknown strategy.
+            Cancelled: `cancel` was set.
+        """
+        if strategy not in STRATEGIES:
+            raise InputError(f"strategy {strategy!r}: unknown; use one of {', '.join(STRATEGIES)}")
+        monitor = Monitor(progress, cancel)
+        seed = self.seed if seed is None else seed
+        with monitor.stage("prepare"):
+            axis = _common_axis(supports)
+            query = self._query(volume, axis, window)
+            chosen = _range(query, range)
+        with monitor.stage("support"):
+            work = self._work(query, supports, chosen, seed)
+        results = STRATEGIES[strategy](work, monitor)
+        with monitor.stage("write back"):
+            labels = query.orientation.restore(put_slices(work.labels, axis))
+            segments = _segments(supports)
+            found = Volume(
+                np.ascontiguousarray(labels), volume.spacing, volume.origin, volume.direction,
+                "other", volume.name, segments,
+            )
+        return VolumeResult(
+            labels=found,
+            slices=tuple(sorted(
+                (_in_file(r, query) for r in results), key=lambda r: (r.label, r.index)
+            )),
+            names={value: s.name for value, s in segments.items()},
+            seconds=dict(monitor.seconds),
+            model=self.encoders.model.card,
+            device=f"{self.device.device} ({self.device.reason})",
+            axis=axis,
+            method=self.method,
+            strategy=strategy,
+        )
+
+    def prompts(
+        self,
+        volume: Volume,
+        supports: Sequence[Support],
+        slice_index: int,
+        *,
+        window: tuple[float, float] | None = None,
+    ) -> dict[int, PointPrompts]:
+        """The prompts of one slice, by label, in pixels (x, y) of the slice as shown.
+
+        Args:
+            slice_index: along the file's own axis, from 0.
+        """
+        query = self._query(volume, _common_axis(supports), window)
+        first, _ = _range(query, (slice_index, slice_index))
+        work = self._work(query, supports, (first, first), self.seed)
+        encoded = work.slices.one(first)
+        found = {}
+        for structure in work.structures:
+            proposal = propose(work.synpo, encoded, structure, work.valid, self.seed)
+            found[structure.label] = work.in_slice(proposal.prompts[0])
+        return found
+
+    def _query(
+        self, volume: Volume, axis: str, window: tuple[float, float] | None
+    ) -> _Query:
+        canonical, orientation = volume.canonical()
+        intensity = intensity_range(canonical, window)
+        field = volume_field(canonical, intensity, axis)
+        shape = extract_slices(canonical.voxels, axis).shape[1:3]
+        dx, dy, _ = slice_spacing(canonical.spacing, axis)
+        frame = SliceFrame(shape, (dx, dy), field, self.encoders.model.input_size)
+        return _Query(volume, canonical, orientation, axis, intensity, frame)
+
+    def _work(
+        self, query: _Query, supports: Sequence[Support], chosen: tuple[int, int], seed: int
+    ) -> Work:
+        modality = query.canonical.modality
+        synpo = SynPo(
+            SynPoParameters.for_modality(modality, roi_size=self.encoders.model.input_size)
+        )
+        prepared: dict[int, list] = {}
+        drawn: list[DrawnSlice] = []
+        for support in supports:
+            self._prepare(support, synpo, prepared)
+            if support.matches(query.volume):
+                drawn += [
+                    DrawnSlice(label, index, support.masks(label)[place])
+                    for label in support.names
+                    for index, place in zip(
+                        support.slices_of(label), support.positions_of(label), strict=True
+                    )
+                ]
+        names = {v: s.name for v, s in _segments(supports).items()}
+        structures = tuple(
+            Structure(label, names[label], tuple(prepared[label])) for label in sorted(prepared)
+        )
+        largest = max(structures, key=lambda s: s.label).label
+        stack = query.stack
+        return Work(
+            slices=SliceEncoder(stack, query.intensity, query.frame, self.encoders),
+            frame=query.frame,
+            synpo=synpo,
+            structures=structures,
+            drawn=tuple(drawn),
+            first=chosen[0],
+            last=chosen[1],
+            spacing=slice_spacing(query.canonical.spacing, query.axis),
+            labels=np.zeros(stack.shape[:3], np.uint8 if largest < 256 else np.uint16),
+            seed=seed,
+        )
+
+    def _prepare(self, support: Support, synpo: SynPo, prepared: dict[int, list]) -> None:
+        """Adds what the method keeps of each of the support's slices, by label."""
+        dx, dy, _ = support.spacing
+        images = support.images()
+        frame = SliceFrame(
+            images.shape[1:3], (dx, dy), support.field, self.encoders.model.input_size
+        )
+        valid = inside_picture(frame, self.encoders.device)
+        masks = {label: support.masks(label) for label in support.names}
+        for place in np.arange(len(images)):
+            encoded = self.encoders.encode(
+                to_pictures(images[place : place + 1], frame, self.encoders.device)
+            )
+            for label in support.names:
+                if place not in support.positions_of(label):
+                    continue
+                mask = torch.from_numpy(np.ascontiguousarray(masks[label][place]))[None]
+                cover = frame.masks_to_model(mask.to(self.encoders.device))[0, 0]
+                if not bool((cover > 0).any()):
+                    continue
+                prepared.setdefault(label, []).append(
+                    synpo.prepare([f[0] for f in encoded.features], cover, valid=valid)
+                )
+
+
+def inside_picture(frame: SliceFrame, device: torch.device) -> Tensor:
+    """bool (S, S): which pixels of the model's square lie in the slice."""
+    return frame.masks_to_model(torch.ones(1, *frame.shape, device=device))[0, 0] > 0.5
+
+
+def _common_axis(supports: Sequence[Support]) -> str:
+    if not supports:
+        raise InputError("no support given; mark the structure on one slice first")
+    axes = sorted({s.axis for s in supports})
+    if len(axes) > 1:
+        raise InputError(
+            f"the supports are drawn on {' and '.join(axes)} slices; use supports of one axis"
+        )
+    return axes[0]
+
+
+def _segments(supports: Sequence[Support]) -> dict[int, Segment]:
+    """Names and colours of all labels; the same label must mean the same structure."""
+    segments: dict[int, Segment] = {}
+    for support in supports:
+        for label in support.names:
+            segment = support.labels.segments[label]
+            known = segments.setdefault(label, segment)
+            if known.name != segment.name:
+                raise InputError(
+                    f"label {label} is {known.name!r} in one support and {segment.name!r} in "
+                    "another; give each structure one label"
+                )
+    return dict(sorted(segments.items()))
+
+
+def _range(query: _Query, asked: tuple[int, int] | None) -> tuple[int, int]:
+    """First and last canonical slice of a range in file indices."""
+    count = len(query.stack)
+    if asked is None:
+        return 0, count - 1
+    first, last = asked
+    if not 0 <= first <= last < count:
+        raise InputError(
+            f"slices {first} to {last}: {query.volume.name or 'the volume'} has {count} "
+            f"{query.axis} slices, 0 to {count - 1}"
+        )
+    ends = sorted((query.file_index(first), query.file_index(last)))
+    return ends[0], ends[1]
+
+
+def _in_file(result: SliceResult, query: _Query) -> SliceResult:
+    from dataclasses import replace
+
+    return replace(result, index=query.file_index(result.index))

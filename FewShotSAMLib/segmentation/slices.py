@@ -1,0 +1,144 @@
+"""Each slice on its own: confidence map, points, mask, refinement (SynPo, methods section 1).
+
+All structures of all slices of a batch are decoded together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..models.interfaces import PromptableModel, PromptBatch
+from ..prompting.point_prompts import PointPrompts
+from ..prompting.refinement import mask_prompt_logits, refine_masks
+from ..prompting.support_choice import combine
+from ..prompting.synpo import SynPo, SynPoSupport
+from .encoding import EncodedSlices
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """One class to segment: its label, name, and what the method keeps of each support slice."""
+
+    label: int
+    name: str
+    supports: tuple[SynPoSupport, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """What the prompt method says of one structure in N slices.
+
+    Attributes:
+        confidence: (N, R, R) map; prompts: N sets of points in ROI pixels.
+        affinity: (N,), how much each slice looks as if it held the structure (0 as the support's
+            background, 1 as its foreground).
+    """
+
+    confidence: Tensor
+    prompts: list[PointPrompts]
+    affinity: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class SliceMasks:
+    """Masks of B prompts: logits (B, m, m) over the model's square and quality (B,)."""
+
+    logits: Tensor
+    quality: Tensor
+
+
+def propose(
+    synpo: SynPo, encoded: EncodedSlices, structure: Structure, valid: Tensor, seed: int
+) -> Proposal:
+    """Confidence map and points of one structure in N slices, from the best support for each."""
+    maps = synpo.confidences(encoded.features, structure.supports)
+    chosen = combine(synpo, maps, structure.supports)
+    prompts = synpo.prompts(chosen.confidence, chosen.supports, seed=seed, valid=valid)
+    return Proposal(chosen.confidence, prompts, chosen.affinity)
+
+
+def pack(
+    prompts: Sequence[PointPrompts], roi_size: int, input_size: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Points (B, P, 2) in model pixels and labels (B, P), padded with -1, of B prompt sets."""
+    most = max((len(p) for p in prompts), default=0)
+    points = np.zeros((len(prompts), most, 2), np.float32)
+    labels = np.full((len(prompts), most), -1, np.int64)
+    for row, p in enumerate(prompts):
+        points[row, : len(p)] = (p.points + 0.5) * (input_size / roi_size) - 0.5
+        labels[row, : len(p)] = p.labels
+    return torch.from_numpy(points).to(device), torch.from_numpy(labels).to(device)
+
+
+def decode(
+    model: PromptableModel,
+    encoded: EncodedSlices,
+    picture: Tensor,
+    prompts: Sequence[PointPrompts],
+    *,
+    roi_size: int,
+    mask_index: int = 0,
+    masks: Tensor | None = None,
+    confidence: Tensor | None = None,
+) -> SliceMasks:
+    """One mask for each of B prompt sets; `picture` (B,) says which slice each belongs to."""
+    points, labels = pack(prompts, roi_size, model.input_size, picture.device)
+    logits, quality = model.decode(
+        encoded.embeddings, picture,
+        PromptBatch(points, labels, masks=masks, confidence=confidence),
+    )
+    index = min(mask_index, logits.shape[1] - 1)
+    return SliceMasks(logits[:, index].float(), quality[:, index].float())
+
+
+def segment_slices(
+    model: PromptableModel,
+    encoded: EncodedSlices,
+    picture: Tensor,
+    prompts: Sequence[PointPrompts],
+    confidence: Tensor,
+    synpo: SynPo,
+) -> SliceMasks:
+    """First mask from points, then the noise-aware refinement: clean, keep the component that the
+    map backs most, give it back as mask prompt with the same points, clean again.
+
+    Args:
+        confidence: (B, R, R), each prompt's own map.
+    """
+    p = synpo.parameters
+    share = {"roi_size": p.roi_size, "mask_index": p.mask_index}
+    score = confidence[:, None] if model.uses_confidence else None
+    first = decode(model, encoded, picture, prompts, confidence=score, **share)
+    kept = clean(first.logits, confidence, synpo)
+    masks = mask_prompt_logits(first.logits[:, None], kept, outside=p.outside_logit)
+    second = decode(model, encoded, picture, prompts, masks=masks, confidence=score, **share)
+    kept = clean(second.logits, confidence, synpo)
+    return SliceMasks(only(second.logits, kept), second.quality)
+
+
+def clean(logits: Tensor, confidence: Tensor, synpo: SynPo) -> Tensor:
+    """Opened and reduced to the best component: bool (B, m, m) of logits (B, m, m)."""
+    p = synpo.parameters
+    size = logits.shape[-1]
+    score = F.interpolate(
+        confidence[:, None], size=(size, size), mode="bilinear", align_corners=False,
+        antialias=size < confidence.shape[-1],
+    )[:, 0]
+    least = max(1, round(p.minimum_component_area * (size / p.roi_size) ** 2))
+    kept = refine_masks(
+        (logits > 0).cpu().numpy(), score.cpu().numpy(),
+        minimum_area=least, minimum_share=p.minimum_component_share,
+    )
+    return torch.from_numpy(kept).to(logits.device)
+
+
+def only(logits: Tensor, kept: Tensor) -> Tensor:
+    """Logits with what lies outside of `kept` made negative, edges left soft where they touch."""
+    near = F.max_pool2d(kept[:, None].float(), 3, 1, 1)[:, 0] > 0
+    return torch.where(near, logits, logits.clamp(max=-1.0) - 4.0)

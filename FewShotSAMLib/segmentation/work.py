@@ -1,0 +1,89 @@
+"""What a strategy works on: the query's slices, the structures, and the labels to fill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.frames import SliceFrame
+from ..prompting.point_prompts import PointPrompts
+from ..prompting.synpo import SynPo
+from .encoding import SliceEncoder
+from .slices import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnSlice:
+    """A slice of the query that a person drew on: (H, W) bool mask of one label."""
+
+    label: int
+    index: int
+    mask: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One volume to segment, along one axis, in canonical orientation.
+
+    Attributes:
+        slices: encodes slices on demand; frame: slice pixels to the model's square.
+        synpo: the prompt method with its parameters.
+        structures: what to segment.
+        drawn: slices of the query itself that a person drew.
+        first, last: slices to work on, both included.
+        spacing: (dx, dy, dz) mm of slices.
+        labels: (S, H, W), filled by the strategy.
+    """
+
+    slices: SliceEncoder
+    frame: SliceFrame
+    synpo: SynPo
+    structures: tuple[Structure, ...]
+    drawn: tuple[DrawnSlice, ...]
+    first: int
+    last: int
+    spacing: tuple[float, float, float]
+    labels: np.ndarray
+    seed: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.slices.encoders.device
+
+    @property
+    def pixel_mm2(self) -> float:
+        return self.spacing[0] * self.spacing[1]
+
+    @cached_property
+    def valid(self) -> Tensor:
+        """bool (R, R): pixels of the model's square that lie in the slice."""
+        whole = torch.ones(1, *self.frame.shape, device=self.device)
+        return self.frame.masks_to_model(whole)[0, 0] > 0.5
+
+    def in_slice(self, prompts: PointPrompts) -> PointPrompts:
+        """Points of the model's square as points of the slice."""
+        return PointPrompts(self.frame.to_slice(prompts.points), prompts.labels)
+
+    def write(self, index: int, logits: dict[int, Tensor]) -> dict[int, int]:
+        """Fills one slice from (m, m) logits by label: each pixel goes to the highest positive one,
+        drawn slices stay as they were drawn. Returns pixels by label."""
+        plane = self.labels[index]
+        plane[:] = 0
+        if logits:
+            stacked = torch.stack(list(logits.values()))[None]
+            best, which = self.frame.logits_to_slice(stacked)[0].max(0)
+            names = torch.tensor(list(logits), device=best.device)
+            chosen = torch.where(best > 0, names[which], torch.zeros_like(which))
+            plane[:] = chosen.cpu().numpy().astype(plane.dtype)
+        own = [d for d in self.drawn if d.index == index]
+        for d in own:
+            plane[(plane == d.label) & ~d.mask] = 0
+        for d in own:
+            plane[d.mask] = d.label
+        return {label: int((plane == label).sum()) for label in logits} | {
+            d.label: int((plane == d.label).sum()) for d in own
+        }
