@@ -7,6 +7,7 @@ from pathlib import Path
 
 SLICE_CHOICES = ("all", "middle", "largest", "thirds")
 AXES = ("auto", "axial", "sagittal", "coronal")
+STRATEGIES = ("slices", "propagate", "memory")
 
 
 def add_support_options(parser: argparse.ArgumentParser) -> None:

@@ -16,14 +16,14 @@ from ..segmentation.results import Cancelled, Progress
 
 
 class ProgressBar:
-    """Shows each stage as a bar of its own; call it with every `Progress`."""
+    """Shows each stage of each volume as a bar of its own; call it with every `Progress`."""
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._stage = ""
 
     def __call__(self, progress: Progress) -> None:
-        if self._bar is None or progress.stage != self._stage:
+        if self._bar is None or progress.stage != self._stage or progress.done < self._bar.n:
             self.close()
             self._stage = progress.stage
             self._bar = tqdm(

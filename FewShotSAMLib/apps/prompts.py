@@ -25,19 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, find the prompts, print."""
-    from ..segmentation.segmenter import load_segmenter
     from .inputs import read_image, read_supports
     from .outputs import print_json
+    from .segment import load_chosen_segmenter
 
     query = read_image(args.query, args)
     supports = read_supports(args, query)
-    segmenter = load_segmenter(
-        model=args.model,
-        method=args.method,
-        device=args.device,
-        features=args.features,
-        seed=args.seed,
-    )
+    segmenter = load_chosen_segmenter(args)
     names = {label: name for support in supports for label, name in support.names.items()}
     prompts = segmenter.prompts(query, supports, args.slice, window=args.window)
     print_json(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..data.support import Support
     from ..data.volume import Volume
     from ..segmentation.results import VolumeResult
+    from ..segmentation.segmenter import Segmenter
 
 REPORTS = (".html", ".htm")
 
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model_options(parser)
     parser.add_argument(
         "--strategy",
-        choices=("slices", "propagate", "memory"),
+        choices=options.STRATEGIES,
         default="propagate",
         help="each slice on its own, or from the marked slices outwards (default: propagate)",
     )
@@ -105,17 +106,23 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
     return query, result
 
 
-def _segment(query: Volume, supports: Sequence[Support], args: argparse.Namespace) -> VolumeResult:
+def load_chosen_segmenter(args: argparse.Namespace) -> Segmenter:
+    """The segmenter that the model options name."""
     from ..segmentation.segmenter import load_segmenter
-    from .progress import showing_progress
 
-    segmenter = load_segmenter(
+    return load_segmenter(
         model=args.model,
         method=args.method,
         device=args.device,
         features=args.features,
         seed=args.seed,
     )
+
+
+def _segment(query: Volume, supports: Sequence[Support], args: argparse.Namespace) -> VolumeResult:
+    from .progress import showing_progress
+
+    segmenter = load_chosen_segmenter(args)
     with showing_progress() as (bar, cancel):
         return segmenter.segment(
             query,
