@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from FewShotSAMLib.prompting.synpo import SynPo, SynPoSupport
+from .synpo import SynPo, SynPoSupport
 
 
 @dataclass(frozen=True, eq=False)

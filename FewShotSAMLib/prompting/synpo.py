@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from FewShotSAMLib.prompting import points as selection
-from FewShotSAMLib.prompting.confidence import (
+from . import points as selection
+from .confidence import (
     foreground_cells,
     fuse,
     prototype,
     similarity,
     to_roi,
 )
-from FewShotSAMLib.prompting.point_prompts import PointPrompts
-from FewShotSAMLib.prompting.synpo_parameters import SynPoParameters
+from .point_prompts import PointPrompts
+from .synpo_parameters import SynPoParameters
 
 
 @dataclass(frozen=True, eq=False)

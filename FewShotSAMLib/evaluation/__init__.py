@@ -1,0 +1,1 @@
+"""Metrics, the papers' protocol, and a baseline without learning."""
