@@ -23,7 +23,7 @@ def top_pixels(maps: Tensor, count: int) -> list[np.ndarray]:
     Pixels of -inf are never taken: P is below `count` where fewer are finite.
     """
     width = maps.shape[-1]
-    flat = maps.reshape(len(maps), -1)
+    flat = maps.flatten(1)
     count = min(count, flat.shape[1])
     if len(maps) == 0 or count < 1:
         return [np.zeros((0, 2), np.int64) for _ in maps]

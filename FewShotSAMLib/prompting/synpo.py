@@ -151,7 +151,7 @@ class SynPo:
         0: its best gamma * K_p pixels are as (un)like the structure as the support's background;
         1: as like as the support's own foreground. Comparable between supports.
         """
-        flat = confidence.reshape(len(confidence), -1)
+        flat = confidence.flatten(1)
         best = torch.topk(flat, min(self.parameters.gamma * support.positives, flat.shape[1]))
         span = max(support.self_confidence - support.background_mean, 1e-6)
         return (best.values.mean(dim=1) - support.background_mean) / span

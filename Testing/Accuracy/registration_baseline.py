@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 from FewShotSAMLib.data.intensity import intensity_range, normalise  # noqa: E402
 from FewShotSAMLib.data.reading import read_labels, read_volume  # noqa: E402
 from FewShotSAMLib.data.support import Support  # noqa: E402
-from FewShotSAMLib.evaluation.protocol import Case, evaluate_same_patient  # noqa: E402
+from FewShotSAMLib.evaluation.protocol import Case, Score, evaluate_same_patient  # noqa: E402
 from FewShotSAMLib.evaluation.registration import carry_outwards, simpleitk_fields  # noqa: E402
 from FewShotSAMLib.evaluation.tables import build_table  # noqa: E402
 from FewShotSAMLib.segmentation.presence import learn_appearance, still_present  # noqa: E402
@@ -96,27 +96,32 @@ def main() -> None:
     if chosen.only != "MR":
         groups.append(("CT", [ct_case(chosen.data)], CT_ORGANS))
     for name, cases, organs in groups:
-        methods = (
-            ("ITK demons", partial(simpleitk_fields, shrink=2 if name == "MR" else 1), (False,)),
-            ("own demons", neighbour_fields, (False, True)),
-        )
-        for title, register, stops in methods:
+        itk = partial(simpleitk_fields, shrink=2 if name == "MR" else 1)
+        for title, register in (("ITK demons", itk), ("own demons", neighbour_fields)):
             start = time.perf_counter()
             fields = {case.name: register(grey_slices(case)) for case in cases}
             pairs = sum(len(field.upwards) for field in fields.values())
             seconds = (time.perf_counter() - start) * 35 / pairs
-            for stop in stops:
+            print(f"\n# {name}, {title}: 36 slices registered both ways in {seconds:.1f} s")
+            for stop, together in ((False, False), (True, False), (True, True)):
+                if stop and register is itk:
+                    continue
                 rule = "presence rule" if stop else "never stopping"
-                print(f"\n{name}, {title}, {rule}; 36 slices registered both ways: {seconds:.1f} s")
-                scores = evaluate_same_patient(
-                    cases, organs, partial(segment, fields=fields, stop=stop)
-                )
-                for measure in ("given", "whole"):
-                    print(f"\n{build_table(scores, measure).to_markdown()}")
-                if name == "CT":
-                    four = [score for score in scores if score.label in MR_ORGANS]
-                    given, whole = (build_table(four, m).mean for m in ("given", "whole"))
-                    print(f"\nfirst four organs: given {given:.3f}, whole {whole:.3f}")
+                print(f"\n{rule}, {'organs compete' if together else 'each organ by itself'}")
+                run = partial(segment, fields=fields, stop=stop)
+                sets = [organs] if together else [{label: organs[label]} for label in organs]
+                scores = [s for one in sets for s in evaluate_same_patient(cases, one, run)]
+                report(scores, four=name == "CT")
+
+
+def report(scores: list[Score], *, four: bool) -> None:
+    """Print both Dice as tables; with `four` also the means of the MR's organs alone."""
+    for measure in ("given", "whole"):
+        print(f"\n{build_table(scores, measure).to_markdown()}")
+    if four:
+        scores = [score for score in scores if score.label in MR_ORGANS]
+        given, whole = (build_table(scores, measure).mean for measure in ("given", "whole"))
+        print(f"\nfirst four organs: given {given:.3f}, whole {whole:.3f}")
 
 
 if __name__ == "__main__":
