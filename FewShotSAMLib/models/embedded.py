@@ -59,7 +59,8 @@ class EmbeddedModel:
     def decode(
         self, embeddings: Embeddings, picture: Tensor, prompts: PromptBatch
     ) -> tuple[Tensor, Tensor]:
-        """One mask a prompt: logits (B, 1, S/2, S/2) and quality (B, 1)."""
+        """One mask a prompt: logits (B, 1, S/2, S/2) and quality (B, 1), which is the expected
+        overlap times the chance that the structure is there at all."""
         fine, p4, p8, p16, matching = embeddings.extra
         logits, quality = [], []
         for start in range(0, len(prompts), _AT_ONCE):
@@ -75,9 +76,9 @@ class EmbeddedModel:
                 masks=None if prompts.masks is None else prompts.masks[rows],
                 confidence=None if prompts.confidence is None else prompts.confidence[rows],
             )
-            one, score = self.network.decoder(pyramid, maps.to(pyramid.p4.dtype))
+            one, judgements = self.network.decoder(pyramid, maps.to(pyramid.p4.dtype))
             logits.append(one)
-            quality.append(score[:, None])
+            quality.append(judgements.sigmoid().prod(1, keepdim=True))
         if not logits:
             side = self.input_size // 2
             return fine.new_zeros(0, 1, side, side), fine.new_zeros(0, 1)

@@ -147,7 +147,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A pyramid and drawn prompts -> logits at stride 2 and the expected overlap."""
+    """A pyramid and drawn prompts -> logits at stride 2, and logits of two judgements: how well
+    the mask overlaps if there is something to find, and whether there is."""
 
     def __init__(self, c: EmbeddedConfig) -> None:
         super().__init__()
@@ -167,9 +168,10 @@ class Decoder(nn.Module):
         self.from4 = nn.Conv2d(d, 32, 1)
         self.merge2 = ConvNorm(32 + c.stem, 32)
         self.mask = nn.Conv2d(32, 1, 3, padding=1)
-        self.quality = nn.Sequential(nn.Linear(2 * d + p16, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.quality = nn.Sequential(nn.Linear(2 * d + p16, 64), nn.ReLU(), nn.Linear(64, 2))
 
     def forward(self, pyramid: Pyramid, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, 1, S/2, S/2) and judgements (B, 2)."""
         x4 = self.block4(F.relu(self.image(pyramid.p4) + self.prompt(maps)))
         x8 = self.block8(torch.cat([self.to8(x4), pyramid.p8], 1))
         x16 = self.block16(torch.cat([self.to16(x8), pyramid.p16], 1))
@@ -180,7 +182,7 @@ class Decoder(nn.Module):
         weight = F.interpolate(logits.detach().sigmoid(), size=y4.shape[-2:], mode="area")
         within = (y4 * weight).sum((2, 3)) / (weight.sum((2, 3)) + 1.0)
         summary = torch.cat([within, y4.mean((2, 3)), x16.mean((2, 3))], 1)
-        return logits, self.quality(summary).float().flatten().sigmoid()
+        return logits, self.quality(summary).float()
 
 
 PROMPT_MAPS = 13

@@ -86,6 +86,7 @@ class SliceEncoder:
         self.encoders, self.batch, self.budget = encoders, batch, budget
         self._runs: OrderedDict[int, EncodedSlices] = OrderedDict()
         self._bytes = 0
+        self._pictures: OrderedDict[int, Tensor] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.stack)
@@ -97,6 +98,14 @@ class SliceEncoder:
     def images(self, index: Sequence[int] | slice) -> Tensor:
         """The model's input (N, 3, S, S) of some slices."""
         return to_pictures(self.grey(index), self.frame, self.encoders.device)
+
+    def picture(self, index: int) -> Tensor:
+        """One slice as the model sees it, in grey: (S, S) in [0, 1]."""
+        if index not in self._pictures:
+            self._pictures[index] = self.images(slice(index, index + 1))[0].mean(0)
+            while len(self._pictures) > self.batch * 4:
+                self._pictures.popitem(last=False)
+        return self._pictures[index]
 
     def run(self, number: int) -> EncodedSlices:
         """Slices `number * batch` to the next run's first, encoded."""

@@ -44,9 +44,7 @@ def segment_independently(work: Work, monitor: Monitor) -> list[SliceResult]:
         with monitor.stage("labels"):
             for k in range(count):
                 index, found = base + k, {}
-                for n, (structure, proposal) in enumerate(
-                    zip(work.structures, proposals, strict=True)
-                ):
+                for n, structure in enumerate(work.structures):
                     row = n * count + k
                     score = float(masks.quality[row])
                     if score >= PRESENT:

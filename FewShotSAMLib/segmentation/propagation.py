@@ -1,11 +1,12 @@
 """Strategy "propagate": from certain slices outwards, the neighbour's mask as prior.
 
-A *front* is one structure moving from slice to slice in one direction. At each step the decoder
-gets the neighbour's mask as mask prompt, points from the confidence map near it, and the map
-itself: half of it asks for what looks like the support, half for what looks like the slice
-before, so that slow changes of appearance are followed without forgetting what was marked. All
-fronts that are one step further are decoded together. A front stops where the structure ends, or
-at a slice that a person drew.
+A *front* is one structure moving from slice to slice in one direction. At each step the mask is
+carried over by deformable registration of the two slices; the decoder gets it as mask prompt,
+with points from the confidence map near it and the map itself: half of it asks for what looks
+like the support, half for what looks like the slice before, so that slow changes of appearance
+are followed without forgetting what was marked. The carried mask and the decoder's are averaged.
+All fronts that are one step further are decoded together. A front stops where the structure ends
+(see `presence`), or at a slice that a person drew.
 
 Fronts start at drawn slices of the query. Where there are none (another patient's support) every
 slice is first segmented on its own, and fronts start at the slice that is most certain.
@@ -26,6 +27,8 @@ from ..prompting.support_choice import combine
 from ..prompting.synpo import SynPoSupport
 from .encoding import EncodedSlices
 from .monitor import Monitor
+from .presence import Appearance, PresenceParameters, learn_appearance, still_present
+from .registration import register, warp
 from .results import SliceResult
 from .slices import Structure, decode, propose, segment_slices
 from .work import Work
@@ -37,17 +40,19 @@ class PropagationParameters:
 
     Attributes:
         memory: share of the previous slice in the confidence map.
+        carried: share of the registered neighbour's mask in the result.
         reach: share of the model's square that a structure's edge may move between slices.
         ends_below: quality below which the structure has ended.
-        ends_at_share: and the share of the previous slice's area below which it has.
+        presence: when grey levels and area say that it has.
         key_slices: without drawn slices, from how many of the most certain fronts start.
         certainty: largest absolute logit of a mask prompt.
     """
 
     memory: float = 0.5
+    carried: float = 0.5
     reach: float = 0.05
     ends_below: float = 0.3
-    ends_at_share: float = 0.12
+    presence: PresenceParameters = PresenceParameters()
     key_slices: int = 1
     certainty: float = 8.0
 
@@ -57,9 +62,9 @@ class Front:
     """A structure at a slice, about to move by `step` (+1 or -1).
 
     Attributes:
-        index: the slice it is at; logits: (m, m) its mask there.
+        index: the slice it is at; logits: (R, R) its mask there.
         memory: what SynPo keeps of that slice.
-        area: pixels of the model's square.
+        appearance: grey levels where it started.
     """
 
     structure: Structure
@@ -67,12 +72,12 @@ class Front:
     step: int
     logits: Tensor
     memory: SynPoSupport
-    area: float
+    appearance: Appearance
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A structure's mask in one slice, (m, m) logits, with its score and prompts."""
+    """A structure's mask in one slice, (R, R) logits, with its score and prompts."""
 
     logits: Tensor
     score: float
@@ -118,24 +123,23 @@ def start_fronts(
     work: Work, structure: Structure, index: int, found: Masks, p: PropagationParameters
 ) -> list[Front]:
     """Two fronts from a slice, upwards and downwards."""
-    here = found[structure.label, index]
-    front = _front(work, structure, index, 1, here.logits, p)
-    return [] if front is None else [front, replace(front, step=-1)]
+    logits = _at(found[structure.label, index].logits, work.synpo.parameters.roi_size)
+    if not bool((logits > 0).any()):
+        return []
+    appearance = learn_appearance(
+        work.slices.picture(index).cpu().numpy()[None], (logits > 0).cpu().numpy()[None],
+        work.thin_grey, p.presence,
+    )
+    front = Front(structure, index, 1, logits, _remember(work, index, logits), appearance)
+    return [front, replace(front, step=-1)]
 
 
-def _front(
-    work: Work, structure: Structure, index: int, step: int, logits: Tensor,
-    p: PropagationParameters,
-) -> Front | None:
-    size = work.synpo.parameters.roi_size
-    cover = _at(logits, size).sigmoid()
+def _remember(work: Work, index: int, logits: Tensor) -> SynPoSupport:
+    """What SynPo keeps of a mask (R, R) found in a slice, as if it had been drawn."""
+    cover = logits.sigmoid()
     cover = torch.where(cover > 0.5, cover, torch.zeros_like(cover))
-    area = float((cover > 0.5).sum())
-    if area == 0:
-        return None
     features = work.slices.one(index).features
-    memory = work.synpo.prepare([f[0] for f in features], cover, valid=work.valid)
-    return Front(structure, index, step, logits, memory, area)
+    return work.synpo.prepare([f[0] for f in features], cover, valid=work.valid)
 
 
 def _at(logits: Tensor, size: int) -> Tensor:
@@ -173,9 +177,8 @@ def _advance(
             arrivals.setdefault((front.structure.label, index), []).append((new, 1 / travelled))
             done.add(index)
             with monitor.stage("memory"):
-                following = _front(work, front.structure, index, front.step, new.logits, p)
-            if following is not None:
-                ahead.append(following)
+                memory = _remember(work, index, new.logits)
+            ahead.append(replace(front, index=index, logits=new.logits, memory=memory))
         fronts = ahead
     for key, several in arrivals.items():
         found[key] = _merged(several)
@@ -200,24 +203,26 @@ def _step(
     indices = sorted({f.index + f.step for f in fronts})
     with monitor.stage("encode"):
         encoded = _gather(work, indices)
+    with monitor.stage("register"):
+        carried = _carry(work, fronts)
     place = {index: n for n, index in enumerate(indices)}
     picture = torch.tensor([place[f.index + f.step] for f in fronts], device=work.device)
     with monitor.stage("prompts"):
         maps, points = [], []
-        for front, row in zip(fronts, picture.tolist(), strict=True):
+        for n, (front, row) in enumerate(zip(fronts, picture.tolist(), strict=True)):
             features = [f[row : row + 1] for f in encoded.features]
             look = work.synpo.confidences(features, front.structure.supports)
             marked = combine(work.synpo, look, front.structure.supports).confidence
             recent = work.synpo.confidence(features, front.memory)
             both = (1 - p.memory) * marked + p.memory * recent
-            near = _near(front.logits, size, p.reach)
+            near = _near(carried[n], p.reach)
             points += work.synpo.prompts(
                 both.masked_fill(~near, -torch.inf), front.memory, seed=work.seed,
                 valid=work.valid,
             )
             maps.append(both)
         confidence = torch.cat(maps)
-    priors = torch.stack([f.logits.clamp(-p.certainty, p.certainty) for f in fronts])
+    priors = carried.clamp(-p.certainty, p.certainty)
     model = work.slices.encoders.model
     with monitor.stage("decode"):
         masks = decode(
@@ -228,13 +233,27 @@ def _step(
         scores = masks.quality.tolist()
     results: list[Found | None] = []
     for n, front in enumerate(fronts):
-        logits = masks.logits[n]
-        area = float((_at(logits, size) > 0).sum())
-        if scores[n] < p.ends_below or area < p.ends_at_share * front.area:
-            results.append(None)
-        else:
-            results.append(Found(logits, scores[n], points[n], "propagated"))
+        decoded = _at(masks.logits[n], size).sigmoid()
+        both = p.carried * priors[n].sigmoid() + (1 - p.carried) * decoded
+        logits = torch.logit(both, 1e-4)
+        image = work.slices.picture(front.index + front.step).cpu().numpy()
+        there = scores[n] >= p.ends_below and still_present(
+            front.appearance, image, (logits > 0).cpu().numpy(), p.presence
+        )
+        results.append(Found(logits, scores[n], points[n], "propagated") if there else None)
     return results
+
+
+def _carry(work: Work, fronts: list[Front]) -> Tensor:
+    """The fronts' masks (F, R, R) as they look on their next slices, by registration."""
+    pairs = sorted({(f.index, f.index + f.step) for f in fronts})
+    pictures = [torch.stack([work.slices.picture(p[n]) for p in pairs]) for n in (1, 0)]
+    fields = register(pictures[0].cpu().numpy(), pictures[1].cpu().numpy())
+    carried = [
+        warp(f.logits.cpu().numpy()[None], fields[pairs.index((f.index, f.index + f.step))])[0]
+        for f in fronts
+    ]
+    return torch.from_numpy(np.stack(carried)).to(work.device)
 
 
 def _gather(work: Work, indices: list[int]) -> EncodedSlices:
@@ -245,10 +264,10 @@ def _gather(work: Work, indices: list[int]) -> EncodedSlices:
     )
 
 
-def _near(logits: Tensor, size: int, reach: float) -> Tensor:
-    """bool (size, size): within reach of the mask."""
-    radius = max(1, round(reach * size))
-    inside = (_at(logits, size) > 0).float()[None, None]
+def _near(logits: Tensor, reach: float) -> Tensor:
+    """bool (R, R): within reach of the mask (R, R)."""
+    radius = max(1, round(reach * logits.shape[-1]))
+    inside = (logits > 0).float()[None, None]
     grown = F.max_pool2d(inside, (2 * radius + 1, 1), 1, (radius, 0))
     return F.max_pool2d(grown, (1, 2 * radius + 1), 1, (0, radius))[0, 0] > 0
 
@@ -284,7 +303,8 @@ def key_slices(
                 quality = float(masks.quality[row])
                 candidates[structure.label].append((
                     quality * max(0.0, float(proposal.affinity[k])), base + k,
-                    Found(masks.logits[row], quality, proposal.prompts[k], "prompted"),
+                    Found(_at(masks.logits[row], work.synpo.parameters.roi_size), quality,
+                          proposal.prompts[k], "prompted"),
                 ))
     found: Masks = {}
     for label, scored in candidates.items():

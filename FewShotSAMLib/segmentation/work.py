@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data.frames import SliceFrame
+from ..data.intensity import normalise
 from ..prompting.point_prompts import PointPrompts
 from ..prompting.synpo import SynPo
 from .encoding import SliceEncoder
@@ -63,6 +64,14 @@ class Work:
         """bool (R, R): pixels of the model's square that lie in the slice."""
         whole = torch.ones(1, *self.frame.shape, device=self.device)
         return self.frame.masks_to_model(whole)[0, 0] > 0.5
+
+    @cached_property
+    def thin_grey(self) -> np.ndarray:
+        """Grey levels of a thinned copy of the volume, flat: what it looks like on the whole."""
+        steps = [max(1, n // most) for n, most in zip(self.labels.shape, (32, 96, 96), strict=True)]
+        thin = self.slices.stack[tuple(slice(None, None, step) for step in steps)]
+        grey = normalise(thin, self.slices.intensity)
+        return (grey.mean(-1) if grey.ndim == 4 else grey).ravel()
 
     def in_slice(self, prompts: PointPrompts) -> PointPrompts:
         """Points of the model's square as points of the slice."""

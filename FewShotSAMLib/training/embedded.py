@@ -146,13 +146,20 @@ def mask_loss(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 def decode(
     network: EmbeddedNetwork, pyramid: Pyramid, prompts: DrawnPrompts
 ) -> tuple[Tensor, Tensor]:
-    """Logits (B, m, m) and quality (B,) for one prompt a picture."""
+    """Logits (B, m, m) and judgements (B, 2) for one prompt a picture."""
     maps = draw_prompts(
         pyramid.matching, prompts.points, prompts.labels, boxes=prompts.boxes,
         masks=prompts.masks, confidence=prompts.confidence,
     )
-    logits, quality = network.decoder(pyramid, maps)
-    return logits[:, 0], quality
+    logits, judgements = network.decoder(pyramid, maps)
+    return logits[:, 0], judgements
+
+
+def judgement_loss(judgements: Tensor, overlap: Tensor, there: Tensor) -> Tensor:
+    """Overlap (B,) learnt where there is something to find, and whether there is, (B,) bool."""
+    error = (judgements[:, 0].sigmoid() - overlap) ** 2
+    presence = F.binary_cross_entropy_with_logits(judgements[:, 1], there.float())
+    return (error * there).sum() / there.sum().clamp(min=1) + 0.7 * presence
 
 
 def losses(network: EmbeddedNetwork, e: Episodes, generator: torch.Generator) -> Losses:
@@ -190,9 +197,10 @@ def losses(network: EmbeddedNetwork, e: Episodes, generator: torch.Generator) ->
             small = F.interpolate(first[:, None], scale_factor=0.5, mode="area")
             prompts = DrawnPrompts(prompts.points, prompts.labels, prompts.boxes,
                                    torch.where(redo, small, prompts.masks), prompts.confidence)
-    logits, quality = decode(network, queries, prompts)
+    logits, judgements = decode(network, queries, prompts)
     mask, overlap = mask_loss(logits, truth)
-    return Losses(contrast, synergy, mask, F.mse_loss(quality, overlap))
+    there = truth.flatten(1).sum(1) > 0
+    return Losses(contrast, synergy, mask, judgement_loss(judgements, overlap, there))
 
 
 @torch.no_grad()
