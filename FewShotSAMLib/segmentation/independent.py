@@ -30,9 +30,7 @@ def segment_independently(work: Work, monitor: Monitor) -> list[SliceResult]:
         encoded = encoded.select(slice(inside[0], inside[-1] + 1))
         base += inside[0]
         with monitor.stage("prompts"):
-            proposals = [
-                propose(work.synpo, encoded, s, work.valid, work.seed) for s in work.structures
-            ]
+            proposals = propose(work.synpo, encoded, work.structures, work.valid, work.seed)
         count = len(inside)
         with monitor.stage("decode"):
             picture = torch.arange(count, device=work.device).repeat(len(proposals))

@@ -285,9 +285,7 @@ def key_slices(
             encoded = work.slices.run(number)
         count = len(encoded.embeddings)
         with monitor.stage("prompts"):
-            proposals = [
-                propose(work.synpo, encoded, s, work.valid, work.seed) for s in structures
-            ]
+            proposals = propose(work.synpo, encoded, structures, work.valid, work.seed)
         with monitor.stage("decode"):
             masks = segment_slices(
                 work.slices.encoders.model, encoded,

@@ -188,11 +188,11 @@ class Segmenter:
         first, _ = _range(query, (slice_index, slice_index))
         work = self._work(query, supports, (first, first), self.seed)
         encoded = work.slices.one(first)
-        found = {}
-        for structure in work.structures:
-            proposal = propose(work.synpo, encoded, structure, work.valid, self.seed)
-            found[structure.label] = work.in_slice(proposal.prompts[0])
-        return found
+        proposals = propose(work.synpo, encoded, work.structures, work.valid, self.seed)
+        return {
+            structure.label: work.in_slice(proposal.prompts[0])
+            for structure, proposal in zip(work.structures, proposals, strict=True)
+        }
 
     def _query(
         self, volume: Volume, axis: str, window: tuple[float, float] | None
