@@ -132,13 +132,22 @@ def read_network(path: Path) -> EmbeddedNetwork:
         raise InputError(f"{path}: not readable as safetensors ({problem})") from None
     if not isinstance(config, dict):
         raise InputError(f"{path}: holds no configuration of an embedded model")
-    network = EmbeddedNetwork(
-        EmbeddedConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
-    )
+    try:
+        network = EmbeddedNetwork(
+            EmbeddedConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
+        )
+    except (TypeError, ValueError) as problem:
+        raise InputError(f"{path}: its configuration is of another version ({problem})") from None
     try:
         network.load_state_dict(tensors)
-    except RuntimeError as problem:
-        raise InputError(f"{path}: {' '.join(str(problem).split())}") from None
+    except RuntimeError:
+        mine = {name: tensor.shape for name, tensor in network.state_dict().items()}
+        theirs = {name: tensor.shape for name, tensor in tensors.items()}
+        wrong = [n for n in sorted(mine | theirs) if mine.get(n) != theirs.get(n)]
+        raise InputError(
+            f"{path}: its weights do not fit its configuration ({len(wrong)} tensors are missing, "
+            f"unknown or of another shape, such as {wrong[0]})"
+        ) from None
     return network
 
 
