@@ -1,4 +1,4 @@
-"""The public weight files and the presets made of them, as `catalogue.json` beside this lists them."""
+"""The public weight files and the presets made of them, as `catalogue.json` lists them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WeightFile:
         size: bytes, or None where nobody published them.
         about_size: roughly the size where `size` is None, to show to people.
         sha256: 64 lower-case hexadecimal digits, or "" where nobody published them.
-        licence: its name, or where to read it.
+        licence: its name, or "" where the source must be asked.
         source: the page of who made it.
         purpose: one line for people.
     """
@@ -46,6 +46,11 @@ class WeightFile:
     def address(self, mirror: str = "") -> str:
         """Where to download it: its own address, or its file name under the mirror's."""
         return f"{mirror.rstrip('/')}/{self.file}" if mirror else self.url
+
+    @property
+    def licence_text(self) -> str:
+        """The licence, or where to read about it."""
+        return self.licence or f"licence: see {self.source}"
 
     @property
     def size_text(self) -> str:
@@ -153,7 +158,7 @@ def _weight_file(entry: Mapping, bases: Mapping[str, str]) -> WeightFile:
         size=entry["bytes"],
         about_size=entry.get("about_bytes"),
         sha256=entry["sha256"] or "",
-        licence=entry["licence"],
+        licence=entry["licence"] or "",
         source=entry["source"],
         purpose=entry["purpose"],
     )

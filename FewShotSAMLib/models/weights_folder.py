@@ -109,7 +109,7 @@ def _read_settings(path: Path) -> dict[str, str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as problem:
-        raise InputError(f"{path}: not readable as JSON ({problem}); correct or delete it") from None
+        raise InputError(f"{path}: not readable as JSON ({problem}); correct it") from None
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
         raise InputError(f"{path}: must be one JSON object of texts; known settings: {known}")
     unknown = sorted(set(content) - set(_KNOWN))
