@@ -70,6 +70,20 @@ class WeightStore:
         """Whether the file is there. It is not looked into."""
         return self.path(name).is_file()
 
+    def address(self, name: str, mirror: str = "") -> str:
+        """Where a file can be downloaded.
+
+        Raises:
+            InputError: unknown name, or there is no such place.
+        """
+        entry = self.known.weight_file(name)
+        if not entry.address(mirror):
+            raise InputError(
+                f"{name}: has no public address; get {entry.file} from {entry.source} and run: "
+                f"fewshotsam models download {name}{_only_file(entry)}"
+            )
+        return entry.address(mirror)
+
     def find(self, name: str, *, recheck: bool = False) -> LocalWeights:
         """A file that is there and is what it should be.
 
@@ -87,9 +101,7 @@ class WeightStore:
                 f"{entry.licence_text}) with: fewshotsam models download {name}{_only_file(entry)}"
             )
         record = self._record(path)
-        stat = path.stat()
-        state = {"bytes": stat.st_size, "changed_ns": stat.st_mtime_ns}
-        unchanged = all(record.get(key) == value for key, value in state.items())
+        unchanged = _state(path).items() <= record.items()
         expected = entry.sha256 or record.get("sha256", "")
         if unchanged and not recheck and record.get("sha256") == expected:
             return LocalWeights(entry, path, expected)
@@ -99,13 +111,7 @@ class WeightStore:
                 f"{path}: SHA-256 is {digest}, expected is {expected}; it is damaged or another "
                 f"file: fewshotsam models remove {name}, then download it again"
             )
-        if not expected:
-            self.tell(
-                f"{entry.file}: nobody published its SHA-256, so it could not be compared; from "
-                f"now on it must stay {digest}"
-            )
-        self._write_record(path, {"sha256": digest, **state})
-        return LocalWeights(entry, path, digest)
+        return self._accept(entry, path, digest, known=bool(expected))
 
     def download(
         self,
@@ -125,24 +131,21 @@ class WeightStore:
             DownloadCancelled: `cancel` was set; what has arrived is kept.
         """
         entry, path = self.known.weight_file(name), self.path(name)
-        url = entry.address(mirror)
-        if not url:
-            raise InputError(
-                f"{name}: has no public address; get {entry.file} from {entry.source} and run: "
-                f"fewshotsam models download {name}{_only_file(entry)}"
-            )
+        url = self.address(name, mirror)
         expected = entry.sha256
         if not expected and path.is_file():
             expected = self._record(path).get("sha256", "")
         wanted = Wanted(url, path, entry.size, expected)
         try:
-            download(wanted, progress=progress, cancel=cancel, tell=self.tell, patience=patience)
+            digest = download(
+                wanted, progress=progress, cancel=cancel, tell=self.tell, patience=patience
+            )
         except DownloadError as problem:
             raise DownloadError(
                 f"{problem}; URL {url}, SHA-256 {expected or 'not published'}; with a copy from "
                 f"elsewhere: fewshotsam models download {name} --from-file FILE"
             ) from None
-        return self.find(name)
+        return self._accept(entry, path, digest, known=bool(expected))
 
     def install(self, name: str, source: Path) -> LocalWeights:
         """Copies a file that the user has got otherwise, once it is known to be the right one.
@@ -174,8 +177,7 @@ class WeightStore:
                     f"{source}: is not {entry.file}: SHA-256 is {digest}, expected is "
                     f"{entry.sha256}"
                 )
-        record_file(path).unlink(missing_ok=True)
-        return self.find(name)
+        return self._accept(entry, path, digest, known=bool(entry.sha256))
 
     def remove(self, name: str) -> int:
         """Deletes a file and what belongs to it, also an unfinished download.
@@ -202,6 +204,21 @@ class WeightStore:
                 ) from None
         return freed
 
+    def _accept(self, entry: WeightFile, path: Path, digest: str, *, known: bool) -> LocalWeights:
+        """Keeps the hash of a file that has just been read, and says so where it is the first."""
+        if not known:
+            self.tell(
+                f"{entry.file}: its SHA-256 was never published, so it could not be compared; "
+                f"from now on it must stay {digest}"
+            )
+        try:
+            with atomic_path(record_file(path)) as temporary:
+                record = {"sha256": digest, **_state(path)}
+                temporary.write_text(json.dumps(record), encoding="utf-8")
+        except InputError as problem:
+            self.tell(f"{problem}; the file will be checked again at the next start")
+        return LocalWeights(entry, path, digest)
+
     def _record(self, path: Path) -> dict:
         try:
             content = json.loads(record_file(path).read_text(encoding="utf-8"))
@@ -209,18 +226,16 @@ class WeightStore:
             return {}
         return content if isinstance(content, dict) else {}
 
-    def _write_record(self, path: Path, record: dict) -> None:
-        """Keeps the record; in a folder that cannot be written to the file is read each time."""
-        try:
-            with atomic_path(record_file(path)) as temporary:
-                temporary.write_text(json.dumps(record), encoding="utf-8")
-        except InputError as problem:
-            self.tell(f"{problem}; the file will be checked again at the next start")
-
 
 def record_file(path: Path) -> Path:
     """Where the record of a weight file lies."""
     return path.with_name(path.name + ".json")
+
+
+def _state(path: Path) -> dict[str, int]:
+    """What changes when a file does."""
+    stat = path.stat()
+    return {"bytes": stat.st_size, "changed_ns": stat.st_mtime_ns}
 
 
 def weights_file(name: str) -> Path:

@@ -76,7 +76,7 @@ def weights_place(
         reason = str(settings)
     else:
         folder = _cache_folder(environment, platform, home) / _NAME / "weights"
-        reason = "the usual place for this system"
+        reason = "the convention of this system"
     return WeightsPlace(folder, reason, mirror, settings)
 
 

@@ -211,12 +211,3 @@ def test_doctor_names_device_memory_and_weights():
     assert done.returncode == 0, done.stderr
     for word in ("torch", "auto uses", "GiB", "SHA-256", "used on disk"):
         assert word in done.stdout
-
-
-def test_models_are_listed_located_and_whole(capsys):
-    assert main(["models", "list"]) == 0
-    assert "embedded" in capsys.readouterr().out
-    assert main(["models", "where"]) == 0
-    assert (Path(capsys.readouterr().out.strip()) / "embedded.safetensors").is_file()
-    assert main(["models", "verify"]) == 0
-    assert "embedded: whole" in capsys.readouterr().out
