@@ -11,9 +11,22 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "FewShotSAMLib"
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-DISTRIBUTION = {"sklearn": "scikit-learn", "PIL": "pillow"}
+DISTRIBUTION = {
+    "sklearn": "scikit-learn",
+    "PIL": "pillow",
+    "segment_anything": "segment-anything",
+    "hydra": "hydra-core",
+}
 # Offered as extras and imported where they are used.
-OPTIONAL = {"torchvision", "timm", "segment-anything", "sam2", "pydicom"}
+OPTIONAL = {
+    "torchvision",
+    "timm",
+    "segment-anything",
+    "sam2",
+    "hydra-core",
+    "omegaconf",
+    "pydicom",
+}
 
 
 def listed(name: str) -> list[str]:

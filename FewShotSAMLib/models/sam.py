@@ -1,0 +1,143 @@
+"""SAM 1 (ViT-B, L, H) through the `segment_anything` package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..data.errors import InputError
+from .checkpoints import load_into, read_checkpoint
+from .interfaces import Embeddings, ModelCard, PromptBatch
+from .memory import BatchRunner, MemoryPolicy
+from .precision import autocast, choose_precision
+from .sam_decoder import decode_masks, embed_masks, embed_points
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+State = Mapping[str, Tensor]
+
+# The package's own name of each architecture.
+SAM_MODELS: Mapping[str, str] = {
+    "sam-vit-b": "vit_b",
+    "sam-vit-l": "vit_l",
+    "sam-vit-h": "vit_h",
+}
+
+
+def build_sam(name: str, state: State | Path | None = None) -> Sam:
+    """A SAM 1 network on the CPU.
+
+    Args:
+        name: one of `SAM_MODELS`.
+        state: Meta's checkpoint, as a state dict or its file; None leaves random weights.
+
+    Raises:
+        InputError: unknown name, package missing, or weights of another architecture.
+    """
+    if name not in SAM_MODELS:
+        raise InputError(f"model {name!r}: unknown; use one of {', '.join(SAM_MODELS)}")
+    try:
+        from segment_anything import sam_model_registry
+    except ImportError:
+        raise InputError(
+            f"model {name!r} needs a package that is not installed: pip install segment-anything"
+        ) from None
+    network = sam_model_registry[SAM_MODELS[name]]()
+    if state is not None:
+        source = str(state) if isinstance(state, Path) else name
+        load_into(network, read_checkpoint(state) if isinstance(state, Path) else state,
+                  source=source)
+    return network
+
+
+class SamModel:
+    """A SAM 1 network as a promptable model.
+
+    Pictures are (N, 3, S, S) in [0, 1], S = 1024 for the published networks. `features` are the
+    neck's output (N, 256, S/16, S/16); masks come as three logits maps (B, 3, S/4, S/4) in the
+    order of the multimask outputs. In float32 both equal what `SamPredictor` gives picture by
+    picture and prompt by prompt; `quality` is its predicted IoU, which may leave [0, 1] a little.
+
+    Args:
+        network: from `build_sam`, or any `Sam` of the package.
+        card: what reports say of it.
+        device: where it computes.
+        precision: one of `precision.PRECISIONS`.
+        memory: what to do when memory runs out.
+    """
+
+    uses_confidence = False
+
+    def __init__(
+        self,
+        network: Sam,
+        card: ModelCard,
+        device: torch.device,
+        precision: str = "auto",
+        memory: MemoryPolicy | None = None,
+    ) -> None:
+        self.card = card
+        self.input_size: int = network.image_encoder.img_size
+        self.dtype = choose_precision(device, precision)
+        self.network = network
+        self._runner = BatchRunner(network, device, card.name, memory or MemoryPolicy())
+        # Four: the package's attention keeps heads x 4096 x 4096 values a slice, several times.
+        self.slices_at_once, self.prompts_at_once = at_once(device, slices=4)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is now."""
+        return self._runner.device
+
+    @torch.inference_mode()
+    def embed(self, images: Tensor) -> Embeddings:
+        """(N, 3, S, S) in [0, 1] -> embeddings."""
+        (features,) = self._runner.run("slices", self.slices_at_once, self._encode, images)
+        return Embeddings(features)
+
+    @torch.inference_mode()
+    def decode(
+        self, embeddings: Embeddings, picture: Tensor, prompts: PromptBatch
+    ) -> tuple[Tensor, Tensor]:
+        """Three masks a prompt: logits (B, 3, S/4, S/4) and predicted IoU (B, 3), float32."""
+
+        def forward(which: Tensor, *rows: Tensor | None) -> tuple[Tensor, Tensor]:
+            return self._decode(embeddings, which, PromptBatch(*rows))
+
+        columns = (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
+        return self._runner.run("prompts", self.prompts_at_once, forward, picture, *columns)
+
+    def _encode(self, images: Tensor) -> tuple[Tensor]:
+        pictures = self.network.preprocess(images * 255)
+        with autocast(self.device, self.dtype):
+            return (self.network.image_encoder(pictures).float(),)
+
+    def _decode(
+        self, embeddings: Embeddings, which: Tensor, prompts: PromptBatch
+    ) -> tuple[Tensor, Tensor]:
+        encoder = self.network.prompt_encoder
+        # Coordinates stay in float32: half precision cannot tell neighbouring pixels apart.
+        points = embed_points(encoder, prompts, pad_boxes=False)
+        masks = embed_masks(encoder, prompts.masks)
+        pictures = take(embeddings.features, which) + masks
+        with autocast(self.device, self.dtype):
+            logits, quality = decode_masks(
+                self.network.mask_decoder, pictures, encoder.get_dense_pe(), points
+            )
+        return logits.float(), quality.float()
+
+
+def at_once(device: torch.device, slices: int = 8) -> tuple[int, int]:
+    """Slices encoded and prompts decoded together, to begin with. On a CPU one slice keeps all
+    cores busy, and its values stay in the caches."""
+    return (1, 4) if device.type == "cpu" else (slices, 64)
+
+
+def take(pictures: Tensor, which: Tensor) -> Tensor:
+    """Rows of a tensor, on the device of `which`, wherever the tensor is."""
+    return pictures[which.to(pictures.device)].to(which.device)
