@@ -97,14 +97,14 @@ def open_body(url: str, first: int, validator: str, timeout: float) -> Iterator[
         headers["Range"] = f"bytes={first}-"
         if validator:
             headers["If-Range"] = validator
-    response = _connect(Request(url, headers=headers), timeout)
+    response = _connect(url, headers, timeout)
     with response:
         yield Body(response, _read_headers(response, first))
 
 
-def _connect(request: Request, timeout: float) -> HTTPResponse:
+def _connect(url: str, headers: dict[str, str], timeout: float) -> HTTPResponse:
     try:
-        return build_opener(_Redirects).open(request, timeout=timeout)
+        return build_opener(_Redirects).open(Request(url, headers=headers), timeout=timeout)
     except HTTPError as answer:
         with answer:
             said = f"the server answers {answer.code} {answer.reason}".rstrip()
