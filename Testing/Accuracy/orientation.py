@@ -88,8 +88,13 @@ def _largest(mask: np.ndarray) -> np.ndarray:
     return parts == 1 + np.bincount(parts.ravel())[1:].argmax()
 
 
-def segment_all(files: Sequence[Path], segmenter: Segmenter, strategy: str) -> list[Segmented]:
-    """Each file with the first one's drawing, carried over by physical space through a file."""
+def segment_all(
+    files: Sequence[Path], segmenter: Segmenter, strategy: str, reach: int | None = None
+) -> list[Segmented]:
+    """Each file with the first one's drawing, carried over by physical space through a file.
+
+    reach: slices to work on above and below the drawn one; None for the whole head.
+    """
     drawing = draw(read_volume(files[0]))
     results = []
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +104,9 @@ def segment_all(files: Sequence[Path], segmenter: Segmenter, strategy: str) -> l
             start = time.perf_counter()
             volume = read_volume(path)
             support = Support.from_labels(volume, read_labels(kept, like=volume), axis="axial")
-            labels = segmenter.segment(volume, [support], strategy=strategy).labels
+            labels = segmenter.segment(
+                volume, [support], strategy=strategy, range=_around(volume, support, reach)
+            ).labels
             results.append(Segmented(
                 path.name.split(".")[0], volume.axes(), labels,
                 tuple(
@@ -109,6 +116,18 @@ def segment_all(files: Sequence[Path], segmenter: Segmenter, strategy: str) -> l
                 time.perf_counter() - start,
             ))  # fmt: skip
     return results
+
+
+def _around(volume: Volume, support: Support, reach: int | None) -> tuple[int, int] | None:
+    """First and last slice of the range, counted along the file's own axis."""
+    if reach is None:
+        return None
+    _, orientation = volume.canonical()
+    ends = [
+        orientation.canonical_index(2, min(max(support.slices[0] + step, 0), support.count - 1))
+        for step in (-reach, reach)
+    ]
+    return min(ends), max(ends)
 
 
 def agreements(results: Sequence[Segmented]) -> list[Agreement]:
@@ -124,16 +143,17 @@ def agreements(results: Sequence[Segmented]) -> list[Agreement]:
 
 
 def measure(
-    files: Sequence[Path], segmenter: Segmenter, strategy: str = "propagate"
+    files: Sequence[Path], segmenter: Segmenter, strategy: str = "propagate",
+    reach: int | None = None,
 ) -> list[Agreement]:
-    """How well the segmentations of every two files agree.
+    """How well the segmentations of every two files agree; see `segment_all`.
 
     Raises:
         ValueError: fewer than two files, or nothing was segmented, which would agree too well.
     """
     if len(files) < 2:
         raise ValueError("at least two files are needed")
-    results = segment_all(files, segmenter, strategy)
+    results = segment_all(files, segmenter, strategy, reach)
     _check(results)
     return agreements(results)
 
@@ -141,7 +161,7 @@ def measure(
 def _check(results: Sequence[Segmented]) -> None:
     for one in results:
         voxels = one.labels.canonical()[0].voxels
-        for value, least in ((1, 10), (2, 2)):
+        for value, least in ((1, 7), (2, 2)):
             slices = int((voxels == value).any(axis=(1, 2)).sum())
             if slices < least:
                 raise ValueError(

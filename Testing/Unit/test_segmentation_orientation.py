@@ -135,6 +135,16 @@ def test_slices_on_their_own(segmenter, patient, expected, way):
     assert np.array_equal(in_canonical(result.labels), expected["slices"])
 
 
+def test_another_patients_support(segmenter, patient):
+    """Where nothing is drawn on the query, its slices are judged; storage must not matter."""
+    other = abdomen(**FLAT, seed=3)
+    support = support_of(patient.image, patient.marked(patient.marked_slice()), "axial")
+    straight = segmenter.segment(other.image, [support]).labels.voxels
+    turned = segmenter.segment(stored(other.image, *WAYS[4]), [support])
+    assert (straight == LIVER).any()
+    assert np.array_equal(in_canonical(turned.labels), straight)
+
+
 def test_slice_numbers_are_the_files_own(segmenter, patient):
     """A flipped file counts its slices from the other end: ranges, results and prompts too."""
     index, last = patient.marked_slice(), FLAT["shape"][0] - 1
@@ -245,9 +255,8 @@ def test_resampled_obliquely(segmenter, patient):
 # ---------------------------------------------------------------------------- real files
 
 
-@pytest.mark.slow
 def test_real_files_in_four_orders(segmenter, shared_data):
-    """The accuracy script's measure on four of its files."""
+    """The accuracy script's measure on four of its files, three slices to each side."""
     path = Path(__file__).resolve().parents[1] / "Accuracy" / "orientation.py"
     spec = spec_from_file_location("orientation", path)
     script = module_from_spec(spec)
@@ -255,6 +264,6 @@ def test_real_files_in_four_orders(segmenter, shared_data):
     spec.loader.exec_module(script)
     folder = shared_data / "orientation"
     files = [folder / f"{name}.nii.gz" for name in ("LPS", "RSP", "AIL", "SPL")]
-    measured = script.measure(files, segmenter)
+    measured = script.measure(files, segmenter, reach=3)
     assert len(measured) == 6
     assert min(one.dice for one in measured) >= 0.95
