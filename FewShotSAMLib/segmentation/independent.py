@@ -20,7 +20,7 @@ def segment_independently(work: Work, monitor: Monitor) -> list[SliceResult]:
     runs = range(work.first // size, work.last // size + 1)
     drawn = {(d.index, d.label) for d in work.drawn}
     for number in runs:
-        monitor.report("slices", min((number - runs.start) * size, len(work.slices)),
+        monitor.report("slices", max(number * size, work.first) - work.first,
                        work.last - work.first + 1)
         with monitor.stage("encode"):
             encoded = work.slices.run(number)
