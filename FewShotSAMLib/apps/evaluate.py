@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--axis", choices=options.AXES[1:], default="axial", help="direction of the slices"
     )
     parser.add_argument(
-        "--strategy", choices=options.STRATEGIES, default="propagate", help="default: propagate"
+        "--strategy", choices=options.STRATEGIES, default="propagate",
+        help="slices, each on its own as in the papers, or propagate (default)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options.add_model_options(parser)
@@ -208,14 +209,15 @@ class _Adapter:
     def slices(
         self, case: Case, label: int, indices: Sequence[int], support: Support
     ) -> np.ndarray:
-        """Masks (n, H, W) of the slices `indices`, each on its own."""
+        """Masks (n, H, W) of the slices `indices`, which are known to hold the structure."""
         from ..data.slicing import extract_slices
 
         result = self._segmenter.segment(
             case.image,
             [support],
-            strategy="slices",
+            strategy=self._args.strategy,
             range=(min(indices), max(indices)),
+            assume_present=True,
             **self._watched,
         )
         return extract_slices(result.labels.voxels, result.axis)[list(indices)] == label

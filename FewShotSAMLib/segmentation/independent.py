@@ -45,7 +45,7 @@ def segment_independently(work: Work, monitor: Monitor) -> list[SliceResult]:
                 for n, structure in enumerate(work.structures):
                     row = n * count + k
                     score = float(masks.quality[row])
-                    if score >= PRESENT:
+                    if work.assume_present or score >= PRESENT:
                         found[structure.label] = masks.logits[row]
                 pixels = work.write(index, found)
                 for n, (structure, proposal) in enumerate(

@@ -99,8 +99,6 @@ def propagate(
     with monitor.stage("start"):
         for structure in work.structures:
             for d in drawn[structure.label]:
-                if not work.first <= d.index <= work.last:
-                    continue
                 mask = torch.from_numpy(np.ascontiguousarray(d.mask))[None]
                 cover = work.frame.masks_to_model(mask.to(work.device))[0, 0]
                 logits = (cover * 2 - 1) * p.certainty
@@ -157,14 +155,16 @@ def _advance(
 ) -> None:
     """Moves all fronts, one step at a time, until the last has stopped."""
     total = work.last - work.first + 1
+    lowest = min([work.first, *(f.index for f in fronts)])  # a drawn slice may lie beside the
+    highest = max([work.last, *(f.index for f in fronts)])  # range: the way there counts too
     stops = {(label, index) for (label, index), f in found.items()}
-    done: set[int] = {index for _, index in found}
+    done = {index for _, index in found if work.first <= index <= work.last}
     arrivals: dict[tuple[int, int], list[tuple[Found, float]]] = {}
     travelled = 0
     while fronts:
         travelled += 1
         monitor.report("propagate", min(len(done), total), total)
-        fronts = [f for f in fronts if work.first <= f.index + f.step <= work.last
+        fronts = [f for f in fronts if lowest <= f.index + f.step <= highest
                   and (f.structure.label, f.index + f.step) not in stops]
         if not fronts:
             break
@@ -175,7 +175,8 @@ def _advance(
                 continue
             index = front.index + front.step
             arrivals.setdefault((front.structure.label, index), []).append((new, 1 / travelled))
-            done.add(index)
+            if work.first <= index <= work.last:
+                done.add(index)
             with monitor.stage("memory"):
                 memory = _remember(work, index, new.logits)
             ahead.append(replace(front, index=index, logits=new.logits, memory=memory))
@@ -237,20 +238,29 @@ def _step(
         both = p.carried * priors[n].sigmoid() + (1 - p.carried) * decoded
         logits = torch.logit(both, 1e-4)
         image = work.slices.picture(front.index + front.step).cpu().numpy()
-        there = scores[n] >= p.ends_below and still_present(
-            front.appearance, image, (logits > 0).cpu().numpy(), p.presence
-        )
+        inside = (logits > 0).cpu().numpy()
+        if work.assume_present:
+            there = bool(inside.any())
+        else:
+            there = scores[n] >= p.ends_below and still_present(
+                front.appearance, image, inside, p.presence
+            )
         results.append(Found(logits, scores[n], points[n], "propagated") if there else None)
     return results
 
 
 def _carry(work: Work, fronts: list[Front]) -> Tensor:
     """The fronts' masks (F, R, R) as they look on their next slices, by registration."""
-    pairs = sorted({(f.index, f.index + f.step) for f in fronts})
-    pictures = [torch.stack([work.slices.picture(p[n]) for p in pairs]) for n in (1, 0)]
-    fields = register(pictures[0].cpu().numpy(), pictures[1].cpu().numpy())
+    wanted = {(f.index, f.index + f.step) for f in fronts}
+    pairs = sorted(wanted - work.fields.keys())
+    if pairs:
+        sources, targets = (
+            torch.stack([work.slices.picture(pair[n]) for pair in pairs]).cpu().numpy()
+            for n in (0, 1)
+        )
+        work.fields.update(zip(pairs, register(targets, sources), strict=True))
     carried = [
-        warp(f.logits.cpu().numpy()[None], fields[pairs.index((f.index, f.index + f.step))])[0]
+        warp(f.logits.cpu().numpy()[None], work.fields[f.index, f.index + f.step])[0]
         for f in fronts
     ]
     return torch.from_numpy(np.stack(carried)).to(work.device)
@@ -304,6 +314,8 @@ def key_slices(
                     Found(_at(masks.logits[row], work.synpo.parameters.roi_size), quality,
                           proposal.prompts[k], "prompted"),
                 ))
+    count = work.last - work.first + 1
+    monitor.report("look", count, count)
     found: Masks = {}
     for label, scored in candidates.items():
         score = np.array([s for s, _, _ in scored])
@@ -311,7 +323,9 @@ def key_slices(
         steady = 0.5 * score + 0.25 * (padded[:-2] + padded[2:])
         for place in np.argsort(-steady)[: p.key_slices]:
             _, index, one = scored[place]
-            if one.score >= p.ends_below and bool((one.logits > 0).any()):
+            if (work.assume_present or one.score >= p.ends_below) and bool(
+                (one.logits > 0).any()
+            ):
                 found[label, index] = one
     return found
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -109,7 +110,7 @@ class Segmenter:
     def segment(
         self,
         volume: Volume,
-        supports: Sequence[Support],
+        supports: Sequence[Support] | Support,
         *,
         strategy: str = "propagate",
         range: tuple[int, int] | None = None,
@@ -117,6 +118,7 @@ class Segmenter:
         cancel: threading.Event | None = None,
         window: tuple[float, float] | None = None,
         seed: int | None = None,
+        assume_present: bool = False,
     ) -> VolumeResult:
         """Segments every structure of the supports in the volume.
 
@@ -133,6 +135,8 @@ class Segmenter:
             window: stored values shown as black and white in the query; by default the CT window
                 or the MR percentiles.
             seed: instead of the segmenter's.
+            assume_present: every slice of the range holds every structure (the papers' "given
+                slices"), so none is left empty for want of certainty.
 
         Raises:
             InputError: nothing to segment, supports that do not fit together, a range outside of
@@ -143,12 +147,13 @@ class Segmenter:
             raise InputError(f"strategy {strategy!r}: unknown; use one of {', '.join(STRATEGIES)}")
         monitor = Monitor(progress, cancel)
         seed = self.seed if seed is None else seed
+        supports = _as_list(supports)
         with monitor.stage("prepare"):
             axis = _common_axis(supports)
             query = self._query(volume, axis, window)
             chosen = _range(query, range)
         with monitor.stage("support"):
-            work = self._work(query, supports, chosen, seed)
+            work = self._work(query, supports, chosen, seed, assume_present)
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("write back"):
             labels = query.orientation.restore(put_slices(work.labels, axis))
@@ -174,25 +179,34 @@ class Segmenter:
     def prompts(
         self,
         volume: Volume,
-        supports: Sequence[Support],
+        supports: Sequence[Support] | Support,
         slice_index: int,
         *,
         window: tuple[float, float] | None = None,
+        seed: int | None = None,
     ) -> dict[int, PointPrompts]:
         """The prompts of one slice, by label, in pixels (x, y) of the slice as shown.
 
         Args:
             slice_index: along the file's own axis, from 0.
+            window, seed: as for `segment`.
         """
+        supports = _as_list(supports)
+        seed = self.seed if seed is None else seed
         query = self._query(volume, _common_axis(supports), window)
         first, _ = _range(query, (slice_index, slice_index))
-        work = self._work(query, supports, (first, first), self.seed)
+        work = self._work(query, supports, (first, first), seed)
         encoded = work.slices.one(first)
-        proposals = propose(work.synpo, encoded, work.structures, work.valid, self.seed)
+        proposals = propose(work.synpo, encoded, work.structures, work.valid, seed)
         return {
             structure.label: work.in_slice(proposal.prompts[0])
             for structure, proposal in zip(work.structures, proposals, strict=True)
         }
+
+    def work(self, volume: Volume, supports: Sequence[Support]) -> Work:
+        """The query made ready, for those who go on by themselves (canonical orientation)."""
+        query = self._query(volume, _common_axis(supports), None)
+        return self._work(query, supports, _range(query, None), self.seed)
 
     def _query(
         self, volume: Volume, axis: str, window: tuple[float, float] | None
@@ -206,7 +220,12 @@ class Segmenter:
         return _Query(volume, canonical, orientation, axis, intensity, frame)
 
     def _work(
-        self, query: _Query, supports: Sequence[Support], chosen: tuple[int, int], seed: int
+        self,
+        query: _Query,
+        supports: Sequence[Support],
+        chosen: tuple[int, int],
+        seed: int,
+        assume_present: bool = False,
     ) -> Work:
         modality = query.canonical.modality
         synpo = SynPo(
@@ -241,6 +260,7 @@ class Segmenter:
             spacing=slice_spacing(query.canonical.spacing, query.axis),
             labels=np.zeros(stack.shape[:3], np.uint8 if largest < 256 else np.uint16),
             seed=seed,
+            assume_present=assume_present,
         )
 
     def _prepare(self, support: Support, synpo: SynPo, prepared: dict[int, list]) -> None:
@@ -271,6 +291,10 @@ class Segmenter:
 def inside_picture(frame: SliceFrame, device: torch.device) -> Tensor:
     """bool (S, S): which pixels of the model's square lie in the slice."""
     return frame.masks_to_model(torch.ones(1, *frame.shape, device=device))[0, 0] > 0.5
+
+
+def _as_list(supports: Sequence[Support] | Support) -> Sequence[Support]:
+    return [supports] if isinstance(supports, Support) else supports
 
 
 def _common_axis(supports: Sequence[Support]) -> str:
@@ -304,7 +328,12 @@ def _range(query: _Query, asked: tuple[int, int] | None) -> tuple[int, int]:
     count = len(query.stack)
     if asked is None:
         return 0, count - 1
-    first, last = asked
+    try:
+        first, last = (operator.index(value) for value in asked)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"range {asked!r}: give the first and the last slice as two whole numbers"
+        ) from None
     if not 0 <= first <= last < count:
         raise InputError(
             f"slices {first} to {last}: {query.volume.name or 'the volume'} has {count} "
@@ -315,6 +344,4 @@ def _range(query: _Query, asked: tuple[int, int] | None) -> tuple[int, int]:
 
 
 def _in_file(result: SliceResult, query: _Query) -> SliceResult:
-    from dataclasses import replace
-
     return replace(result, index=query.file_index(result.index))

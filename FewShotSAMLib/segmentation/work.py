@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -38,6 +38,8 @@ class Work:
         first, last: slices to work on, both included.
         spacing: (dx, dy, dz) mm of slices.
         labels: (S, H, W), filled by the strategy.
+        assume_present: every slice of the range is known to hold every structure.
+        fields: displacement from one slice to its neighbour, registered when first needed.
     """
 
     slices: SliceEncoder
@@ -50,6 +52,8 @@ class Work:
     spacing: tuple[float, float, float]
     labels: np.ndarray
     seed: int
+    assume_present: bool = False
+    fields: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:

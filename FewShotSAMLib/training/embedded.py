@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import math
+import pickle
+import platform
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -19,7 +22,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.errors import InputError
+from ..models.devices import choose_device
+from ..models.embedded import WEIGHTS, save_network
 from ..models.embedded_network import EmbeddedConfig, EmbeddedNetwork, Pyramid, draw_prompts
+from ..models.resources import sha256_of
 from .episodes import DrawnPrompts, Episodes, random_episodes, training_prompts
 
 
@@ -278,8 +285,14 @@ class Training:
 
     def resume(self, path: Path) -> None:
         """Goes on from a saved run."""
-        saved = torch.load(path, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(saved["network"])
+        try:
+            saved = torch.load(path, map_location=self.device, weights_only=True)
+            self.network.load_state_dict(saved["network"])
+        except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as problem:
+            reason = str(problem).strip().splitlines()[0]
+            raise InputError(
+                f"{path}: not a run that can be resumed ({reason}); choose another --folder"
+            ) from None
         self.average.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.step, self.seconds, self.seed = saved["step"], saved["seconds"], saved["seed"]
@@ -343,16 +356,46 @@ def _log(
     print("  ".join(f"{k} {v}" for k, v in row.items()), file=sys.stderr, flush=True)
 
 
+def export(run: Training, path: Path, **known: str) -> None:
+    """The averaged weights as safetensors, and their provenance as JSON beside them."""
+    dice = validate(run.average, STAGES[-1].size, run.device)
+    hardware = platform.processor() or platform.machine()
+    if run.device == "cuda":
+        hardware = torch.cuda.get_device_name()
+    provenance = known | {
+        "training_data": "generated images only",
+        "seed": run.seed,
+        "steps": run.step,
+        "hours": round(run.seconds / 3600, 2),
+        "hardware": f"{hardware}, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "dice_on_generated_images": {name: round(value, 3) for name, value in dice.items()},
+        "licence": "Apache-2.0",
+    }
+    save_network(run.average, path, {"provenance": json.dumps(provenance)})
+    text = json.dumps({"file": path.name, "sha256": sha256_of(path)} | provenance, indent=2)
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, required=True, help="time to train, in all")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("training-embedded"),
                         help="where the run is kept; an unfinished one there is resumed")
+    parser.add_argument("--commit", default="", help="the sources' commit, for the provenance")
     options = parser.parse_args(arguments)
-    train(options.minutes, options.device, options.seed, options.folder)
+    try:
+        device = choose_device(options.device).device.type
+        run = train(options.minutes, device, options.seed, options.folder)
+    except InputError as problem:
+        print(f"training: error: {problem}", file=sys.stderr)
+        return 2
+    command = f"python -m FewShotSAMLib.training.embedded --minutes {options.minutes:g} " \
+        f"--device {device} --seed {run.seed}"
+    export(run, options.folder / WEIGHTS, command=command, commit=options.commit)
     return 0
 
 
