@@ -32,6 +32,7 @@ class EmbeddedModel:
     """
 
     uses_confidence = True
+    judges_presence = True
 
     def __init__(
         self,

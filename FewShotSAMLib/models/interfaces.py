@@ -92,11 +92,19 @@ class FeatureEncoder(Protocol):
 
 @runtime_checkable
 class PromptableModel(Protocol):
-    """Pictures to embeddings; embeddings and prompts to masks."""
+    """Pictures to embeddings; embeddings and prompts to masks.
+
+    Attributes:
+        card: what reports say of it.
+        input_size: pixels a side of its square input.
+        uses_confidence: it reads the confidence map beside the prompts.
+        judges_presence: its quality also says whether the structure is there at all.
+    """
 
     card: ModelCard
     input_size: int
     uses_confidence: bool
+    judges_presence: bool
 
     def embed(self, images: Tensor) -> Embeddings:
         """(N, 3, S, S) float in [0, 1] on the model's device -> embeddings of the N pictures."""

@@ -1,35 +1,85 @@
-"""Names of models and presets, and what loads them."""
+"""From a name to loaded networks: the embedded model, presets, and models one by one."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Mapping
 
 import torch
 
 from ..data.errors import InputError
+from .dinov2 import DINOV2_MODELS, Dinov2Features, build_dinov2
 from .embedded import load_embedded
-from .interfaces import FeatureEncoder, PromptableModel
+from .interfaces import FeatureEncoder, ModelCard, PromptableModel
+from .memory import MemoryPolicy
+from .sam import SAM_MODELS, SamModel, build_sam
+from .sam2 import SAM2_MODELS, Sam2Model, build_sam2
+from .weights import LocalWeights, WeightStore
+from .weights_catalogue import EMBEDDED, catalogue
 
-Loader = Callable[[torch.device], tuple[PromptableModel, FeatureEncoder | None]]
+NO_FEATURES = "none"
 
-MODELS: Mapping[str, Loader] = {"embedded": load_embedded}
+
+def model_names() -> tuple[str, ...]:
+    """What `load_models` takes as a model: presets first, then single promptable models."""
+    known = catalogue()
+    return (*known.presets, *SAM_MODELS, *SAM2_MODELS)
+
+
+def feature_names() -> tuple[str, ...]:
+    """What `load_models` takes as features."""
+    return (NO_FEATURES, EMBEDDED, *DINOV2_MODELS)
 
 
 def load_models(
-    model: str, features: str | None, device: torch.device
+    model: str,
+    features: str | None,
+    device: torch.device,
+    *,
+    precision: str = "auto",
+    memory: MemoryPolicy | None = None,
+    store: WeightStore | None = None,
 ) -> tuple[PromptableModel, FeatureEncoder | None]:
-    """The promptable model of that name with its feature encoder.
+    """The promptable model and the feature encoder of these names, with their weights.
 
     Args:
-        model: one of `MODELS`.
-        features: None for the model's own choice; "none" for its own embeddings alone.
+        model: one of `model_names`.
+        features: one of `feature_names`, or None for the preset's own choice (a single model has
+            none: its own embeddings alone).
+        device: where they compute.
+        precision: "auto", "fp32", "bf16" or "fp16", for SAM and DINOv2.
+        memory: what may be done when the device's memory runs out.
+        store: where weights lie; the user's own folder by default.
 
     Raises:
-        InputError: a name is not known, or weights are missing or damaged.
+        InputError: a name is not known (the known ones are listed), or weights or a package are
+            missing (the command that brings them is named). Nothing is downloaded here.
     """
-    if model not in MODELS:
-        raise InputError(f"model {model!r}: unknown; use one of {', '.join(MODELS)}")
-    if features not in (None, "none", model):
-        raise InputError(f"features {features!r}: unknown; use none or {model}")
-    promptable, encoder = MODELS[model](device)
-    return promptable, None if features == "none" else encoder
+    if model not in model_names():
+        raise InputError(f"model {model!r}: unknown; use one of {', '.join(model_names())}")
+    if features is not None and features not in feature_names():
+        raise InputError(f"features {features!r}: unknown; use one of {', '.join(feature_names())}")
+    preset = catalogue().presets.get(model)
+    name = preset.model if preset else model
+    features = features or (preset.features if preset else NO_FEATURES)
+    store = store or WeightStore()
+    settings = {"precision": precision, "memory": memory}
+    if EMBEDDED in (name, features):
+        own, matching = load_embedded(device)
+    promptable = own if name == EMBEDDED else _promptable(store.find(name), device, settings)
+    if features == NO_FEATURES:
+        return promptable, None
+    if features == EMBEDDED:
+        return promptable, matching
+    found = store.find(features)
+    network = build_dinov2(features, found.path)
+    return promptable, Dinov2Features(network, _card(found), device, **settings)
+
+
+def _promptable(found: LocalWeights, device: torch.device, settings: dict) -> PromptableModel:
+    name = found.entry.name
+    if name in SAM_MODELS:
+        return SamModel(build_sam(name, found.path), _card(found), device, **settings)
+    return Sam2Model(build_sam2(name, found.path), _card(found), device, **settings)
+
+
+def _card(found: LocalWeights) -> ModelCard:
+    entry = found.entry
+    return ModelCard(entry.name, found.path.name, found.sha256, entry.licence_text)

@@ -72,6 +72,7 @@ class SamModel:
     """
 
     uses_confidence = False
+    judges_presence = False
 
     def __init__(
         self,

@@ -91,6 +91,7 @@ class Sam2Model:
     """
 
     uses_confidence = False
+    judges_presence = False
 
     def __init__(
         self,

@@ -49,9 +49,10 @@ class Encoders:
         embeddings = self.model.embed(images)
         if self.features is None:
             return EncodedSlices(embeddings, (embeddings.features,))
-        shared = getattr(self.features, "of_embeddings", None)
-        if shared is not None:
-            return EncodedSlices(embeddings, (embeddings.features, shared(embeddings)))
+        if getattr(self.features, "model", None) is self.model:  # one network plays both parts
+            return EncodedSlices(
+                embeddings, (embeddings.features, self.features.of_embeddings(embeddings))
+            )
         size = self.features.input_size
         if images.shape[-1] != size:
             images = torch.nn.functional.interpolate(
@@ -67,6 +68,7 @@ class SliceEncoder:
         stack: (S, H, W[, 3]) stored values, a view of the volume.
         intensity: what becomes black and white.
         frame: from slice pixels to the model's square.
+        roi: the same field at the size that prompts and masks are worked in.
         encoders: the networks.
         batch: slices encoded at a time.
         budget: bytes of embeddings to keep.
@@ -77,12 +79,13 @@ class SliceEncoder:
         stack: np.ndarray,
         intensity: IntensityRange,
         frame: SliceFrame,
+        roi: SliceFrame,
         encoders: Encoders,
         *,
         batch: int = 8,
         budget: int = 1 << 30,
     ) -> None:
-        self.stack, self.intensity, self.frame = stack, intensity, frame
+        self.stack, self.intensity, self.frame, self.roi = stack, intensity, frame, roi
         self.encoders, self.batch, self.budget = encoders, batch, budget
         self._runs: OrderedDict[int, EncodedSlices] = OrderedDict()
         self._bytes = 0
@@ -100,9 +103,10 @@ class SliceEncoder:
         return to_pictures(self.grey(index), self.frame, self.encoders.device)
 
     def picture(self, index: int) -> Tensor:
-        """One slice as the model sees it, in grey: (S, S) in [0, 1]."""
+        """One slice in grey over the region of interest: (R, R) in [0, 1]."""
         if index not in self._pictures:
-            self._pictures[index] = self.images(slice(index, index + 1))[0].mean(0)
+            grey = self.grey(slice(index, index + 1))
+            self._pictures[index] = to_pictures(grey, self.roi, self.encoders.device)[0].mean(0)
             while len(self._pictures) > self.batch * 4:
                 self._pictures.popitem(last=False)
         return self._pictures[index]

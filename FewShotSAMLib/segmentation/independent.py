@@ -6,17 +6,17 @@ import torch
 
 from .monitor import Monitor
 from .results import SliceResult
-from .slices import propose, segment_slices
+from .slices import certainty, propose, segment_slices
 from .work import Work
 
 # Below this score a slice is taken not to hold the structure.
-PRESENT = 0.3
+PRESENT = 0.5
 
 
 def segment_independently(work: Work, monitor: Monitor) -> list[SliceResult]:
     """Prompts and masks for every slice of the range, whole batches at a time."""
     results: list[SliceResult] = []
-    size = work.slices.batch
+    size, model = work.slices.batch, work.slices.encoders.model
     runs = range(work.first // size, work.last // size + 1)
     drawn = {(d.index, d.label) for d in work.drawn}
     for number in runs:
@@ -35,16 +35,19 @@ def segment_independently(work: Work, monitor: Monitor) -> list[SliceResult]:
         with monitor.stage("decode"):
             picture = torch.arange(count, device=work.device).repeat(len(proposals))
             masks = segment_slices(
-                work.slices.encoders.model, encoded, picture,
+                model, encoded, picture,
                 [p for proposal in proposals for p in proposal.prompts],
                 torch.cat([proposal.confidence for proposal in proposals]), work.synpo,
             )
         with monitor.stage("labels"):
             for k in range(count):
                 index, found = base + k, {}
-                for n, structure in enumerate(work.structures):
+                scores = [
+                    certainty(model, masks.quality[n * count + k], proposal.affinity[k])
+                    for n, proposal in enumerate(proposals)
+                ]
+                for n, (structure, score) in enumerate(zip(work.structures, scores, strict=True)):
                     row = n * count + k
-                    score = float(masks.quality[row])
                     if work.assume_present or score >= PRESENT:
                         found[structure.label] = masks.logits[row]
                 pixels = work.write(index, found)
@@ -56,7 +59,7 @@ def segment_independently(work: Work, monitor: Monitor) -> list[SliceResult]:
                     results.append(SliceResult(
                         index, structure.label,
                         None if by_hand else work.in_slice(proposal.prompts[k]),
-                        1.0 if by_hand else float(masks.quality[n * count + k]),
+                        1.0 if by_hand else scores[n],
                         area > 0, area * work.pixel_mm2,
                         "support" if by_hand else "prompted",
                     ))

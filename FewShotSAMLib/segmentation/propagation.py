@@ -30,7 +30,7 @@ from .monitor import Monitor
 from .presence import Appearance, PresenceParameters, learn_appearance, still_present
 from .registration import register, warp
 from .results import SliceResult
-from .slices import Structure, decode, propose, segment_slices
+from .slices import Structure, certainty, decode, propose, segment_slices
 from .work import Work
 
 
@@ -231,7 +231,12 @@ def _step(
             mask_index=work.synpo.parameters.mask_index, masks=priors[:, None],
             confidence=confidence[:, None] if model.uses_confidence else None,
         )
-        scores = masks.quality.tolist()
+        scores = [
+            certainty(
+                model, masks.quality[n], work.synpo.affinity(confidence[n : n + 1], f.memory)[0]
+            )
+            for n, f in enumerate(fronts)
+        ]
     results: list[Found | None] = []
     for n, front in enumerate(fronts):
         decoded = _at(masks.logits[n], size).sigmoid()
@@ -286,8 +291,8 @@ def key_slices(
     work: Work, structures: list[Structure], monitor: Monitor, p: PropagationParameters
 ) -> Masks:
     """For each structure the slices that are most certain to hold it, segmented on their own."""
-    size = work.slices.batch
-    candidates: dict[int, list[tuple[float, int, Found]]] = {s.label: [] for s in structures}
+    size, model = work.slices.batch, work.slices.encoders.model
+    candidates: dict[int, list[tuple[int, Found]]] = {s.label: [] for s in structures}
     for number in range(work.first // size, work.last // size + 1):
         base = number * size
         monitor.report("look", max(base, work.first) - work.first, work.last - work.first + 1)
@@ -298,7 +303,7 @@ def key_slices(
             proposals = propose(work.synpo, encoded, structures, work.valid, work.seed)
         with monitor.stage("decode"):
             masks = segment_slices(
-                work.slices.encoders.model, encoded,
+                model, encoded,
                 torch.arange(count, device=work.device).repeat(len(structures)),
                 [q for proposal in proposals for q in proposal.prompts],
                 torch.cat([proposal.confidence for proposal in proposals]), work.synpo,
@@ -308,25 +313,25 @@ def key_slices(
                 if not work.first <= base + k <= work.last:
                     continue
                 row = n * count + k
-                quality = float(masks.quality[row])
+                score = certainty(model, masks.quality[row], proposal.affinity[k])
                 candidates[structure.label].append((
-                    quality * max(0.0, float(proposal.affinity[k])), base + k,
-                    Found(_at(masks.logits[row], work.synpo.parameters.roi_size), quality,
-                          proposal.prompts[k], "prompted"),
+                    base + k, Found(masks.logits[row], score, proposal.prompts[k], "prompted")
                 ))
     count = work.last - work.first + 1
     monitor.report("look", count, count)
     found: Masks = {}
     for label, scored in candidates.items():
-        score = np.array([s for s, _, _ in scored])
+        score = np.array([one.score for _, one in scored])
         padded = np.pad(score, 1, mode="edge")
         steady = 0.5 * score + 0.25 * (padded[:-2] + padded[2:])
         for place in np.argsort(-steady)[: p.key_slices]:
-            _, index, one = scored[place]
+            index, one = scored[place]
             if (work.assume_present or one.score >= p.ends_below) and bool(
                 (one.logits > 0).any()
             ):
-                found[label, index] = one
+                found[label, index] = replace(
+                    one, logits=_at(one.logits, work.synpo.parameters.roi_size)
+                )
     return found
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..data.errors import InputError
 from ..data.frames import SliceFrame
 from ..data.intensity import IntensityRange, intensity_range
 from ..data.slicing import (
     GRID_AXIS,
+    FieldOfView,
     extract_slices,
     put_slices,
     slice_spacing,
@@ -25,6 +25,7 @@ from ..data.slicing import (
 from ..data.support import Support
 from ..data.volume import Orientation, Segment, Volume
 from ..models.devices import ChosenDevice, choose_device
+from ..models.memory import MemoryPolicy
 from ..models.registry import load_models
 from ..prompting.point_prompts import PointPrompts
 from ..prompting.synpo import SynPo
@@ -35,7 +36,7 @@ from .monitor import Monitor
 from .propagation import propagate
 from .results import ProgressCallback, SliceResult, VolumeResult
 from .slices import Structure, propose
-from .work import DrawnSlice, Work
+from .work import DrawnSlice, Work, inside_picture
 
 METHODS = ("synpo",)
 
@@ -58,15 +59,22 @@ def load_segmenter(
     device: str = "auto",
     features: str | None = None,
     seed: int = 0,
+    *,
+    precision: str = "auto",
+    allow_cpu: bool = False,
+    tell: Callable[[str], None] | None = None,
 ) -> Segmenter:
     """A segmenter with its networks loaded.
 
     Args:
-        model: name of a promptable model or preset.
+        model: name of a preset ("embedded", "fast", "balanced", "best") or promptable model.
         method: how prompts are chosen.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         features: another feature encoder than the model's own choice.
         seed: of every random choice; the same seed gives the same result.
+        precision: "auto", "fp32", "bf16" or "fp16", for the full-size networks.
+        allow_cpu: when a GPU's memory does not hold the network, go on on the CPU.
+        tell: called with one sentence when batches shrink or the device changes.
 
     Raises:
         InputError: a name is not known (the known ones are listed), weights are missing, or the
@@ -75,7 +83,10 @@ def load_segmenter(
     if method not in METHODS:
         raise InputError(f"method {method!r}: unknown; use one of {', '.join(METHODS)}")
     chosen = choose_device(device)
-    promptable, encoder = load_models(model, features, chosen.device)
+    memory = MemoryPolicy(allow_cpu, tell) if tell else MemoryPolicy(allow_cpu)
+    promptable, encoder = load_models(
+        model, features, chosen.device, precision=precision, memory=memory
+    )
     return Segmenter(Encoders(promptable, encoder, chosen.device), chosen, method, seed)
 
 
@@ -89,6 +100,7 @@ class _Query:
     axis: str
     intensity: IntensityRange
     frame: SliceFrame
+    roi: SliceFrame
 
     @property
     def stack(self) -> np.ndarray:
@@ -216,8 +228,18 @@ class Segmenter:
         field = volume_field(canonical, intensity, axis)
         shape = extract_slices(canonical.voxels, axis).shape[1:3]
         dx, dy, _ = slice_spacing(canonical.spacing, axis)
-        frame = SliceFrame(shape, (dx, dy), field, self.encoders.model.input_size)
-        return _Query(volume, canonical, orientation, axis, intensity, frame)
+        frame, roi = self._frames(shape, (dx, dy), field)
+        return _Query(volume, canonical, orientation, axis, intensity, frame, roi)
+
+    def _frames(
+        self, shape: tuple[int, int], spacing: tuple[float, float], field: FieldOfView
+    ) -> tuple[SliceFrame, SliceFrame]:
+        """Slice pixels to the model's square, and to the region of interest (SynPo's 256)."""
+        size = self.encoders.model.input_size
+        return (
+            SliceFrame(shape, spacing, field, size),
+            SliceFrame(shape, spacing, field, min(size, SynPoParameters.roi_size)),
+        )
 
     def _work(
         self,
@@ -229,7 +251,7 @@ class Segmenter:
     ) -> Work:
         modality = query.canonical.modality
         synpo = SynPo(
-            SynPoParameters.for_modality(modality, roi_size=self.encoders.model.input_size)
+            SynPoParameters.for_modality(modality, roi_size=query.roi.size)
         )
         prepared: dict[int, list] = {}
         drawn: list[DrawnSlice] = []
@@ -250,8 +272,8 @@ class Segmenter:
         largest = max(structures, key=lambda s: s.label).label
         stack = query.stack
         return Work(
-            slices=SliceEncoder(stack, query.intensity, query.frame, self.encoders),
-            frame=query.frame,
+            slices=SliceEncoder(stack, query.intensity, query.frame, query.roi, self.encoders),
+            frame=query.roi,
             synpo=synpo,
             structures=structures,
             drawn=tuple(drawn),
@@ -267,10 +289,8 @@ class Segmenter:
         """Adds what the method keeps of each of the support's slices, by label."""
         dx, dy, _ = support.spacing
         images = support.images()
-        frame = SliceFrame(
-            images.shape[1:3], (dx, dy), support.field, self.encoders.model.input_size
-        )
-        valid = inside_picture(frame, self.encoders.device)
+        frame, roi = self._frames(images.shape[1:3], (dx, dy), support.field)
+        valid = inside_picture(roi, self.encoders.device)
         masks = {label: support.masks(label) for label in support.names}
         for place in np.arange(len(images)):
             encoded = self.encoders.encode(
@@ -280,17 +300,12 @@ class Segmenter:
                 if place not in support.positions_of(label):
                     continue
                 mask = torch.from_numpy(np.ascontiguousarray(masks[label][place]))[None]
-                cover = frame.masks_to_model(mask.to(self.encoders.device))[0, 0]
+                cover = roi.masks_to_model(mask.to(self.encoders.device))[0, 0]
                 if not bool((cover > 0).any()):
                     continue
                 prepared.setdefault(label, []).append(
                     synpo.prepare([f[0] for f in encoded.features], cover, valid=valid)
                 )
-
-
-def inside_picture(frame: SliceFrame, device: torch.device) -> Tensor:
-    """bool (S, S): which pixels of the model's square lie in the slice."""
-    return frame.masks_to_model(torch.ones(1, *frame.shape, device=device))[0, 0] > 0.5
 
 
 def _as_list(supports: Sequence[Support] | Support) -> Sequence[Support]:

@@ -59,44 +59,24 @@ def propose(
     structures: Sequence[Structure],
     valid: Tensor,
     seed: int,
-    *,
-    rivalry: float = 1.0,
 ) -> list[Proposal]:
-    """Confidence map and points of each structure in N slices, from the best support for each.
+    """Confidence map and points of each structure in N slices, from the best support for each."""
+    proposals = []
+    for structure in structures:
+        maps = synpo.confidences(encoded.features, structure.supports)
+        chosen = combine(synpo, maps, structure.supports)
+        points = synpo.prompts(chosen.confidence, chosen.supports, seed=seed, valid=valid)
+        proposals.append(Proposal(chosen.confidence, points, chosen.affinity))
+    return proposals
 
-    Args:
-        rivalry: how much a structure's map is lowered where another one's is higher, each
-            measured in its own unit (0 as its support's background, 1 as its foreground). The
-            papers work on one structure at a time, which is 0.
+
+def certainty(model: PromptableModel, quality: Tensor, affinity: Tensor) -> float:
+    """How sure it is, 0 to 1, that a slice holds the structure where the mask says.
+
+    The embedded model judges that itself. SAM's own score knows nothing of the structure that was
+    asked for (methods section 1, step 6); there the confidence map's peak decides.
     """
-    chosen = [
-        combine(synpo, synpo.confidences(encoded.features, s.supports), s.supports)
-        for s in structures
-    ]
-    maps = [c.confidence for c in chosen]
-    if rivalry and len(maps) > 1:
-        maps = _against_rivals(maps, structures, rivalry)
-    return [
-        Proposal(m, synpo.prompts(m, c.supports, seed=seed, valid=valid), c.affinity)
-        for m, c in zip(maps, chosen, strict=True)
-    ]
-
-
-def _against_rivals(
-    maps: Sequence[Tensor], structures: Sequence[Structure], rivalry: float
-) -> list[Tensor]:
-    zero = [np.mean([one.background_mean for one in s.supports]) for s in structures]
-    full = [np.mean([one.self_confidence for one in s.supports]) for s in structures]
-    span = [max(float(f - z), 1e-3) for z, f in zip(zero, full, strict=True)]
-    likeness = torch.stack([
-        (m - float(z)) / w for m, z, w in zip(maps, zero, span, strict=True)
-    ])
-    two = likeness.topk(2, dim=0).values
-    lowered = []
-    for n, (m, w) in enumerate(zip(maps, span, strict=True)):
-        best_other = torch.where(likeness[n] >= two[0], two[1], two[0])
-        lowered.append(m - rivalry * w * (best_other - likeness[n]).clamp(min=0))
-    return lowered
+    return float((quality if model.judges_presence else affinity).clamp(0, 1))
 
 
 def pack(

@@ -17,6 +17,11 @@ from .encoding import SliceEncoder
 from .slices import Structure
 
 
+def inside_picture(frame: SliceFrame, device: torch.device) -> Tensor:
+    """bool (R, R): which pixels of the square lie in the slice."""
+    return frame.masks_to_model(torch.ones(1, *frame.shape, device=device))[0, 0] > 0.5
+
+
 @dataclass(frozen=True, eq=False)
 class DrawnSlice:
     """A slice of the query that a person drew on: (H, W) bool mask of one label."""
@@ -31,7 +36,8 @@ class Work:
     """One volume to segment, along one axis, in canonical orientation.
 
     Attributes:
-        slices: encodes slices on demand; frame: slice pixels to the model's square.
+        slices: encodes slices on demand; frame: slice pixels to the region of interest, the square
+            that maps, prompts and masks are worked in.
         synpo: the prompt method with its parameters.
         structures: what to segment.
         drawn: slices of the query itself that a person drew.
@@ -65,9 +71,8 @@ class Work:
 
     @cached_property
     def valid(self) -> Tensor:
-        """bool (R, R): pixels of the model's square that lie in the slice."""
-        whole = torch.ones(1, *self.frame.shape, device=self.device)
-        return self.frame.masks_to_model(whole)[0, 0] > 0.5
+        """bool (R, R): pixels of the region of interest that lie in the slice."""
+        return inside_picture(self.frame, self.device)
 
     @cached_property
     def thin_grey(self) -> np.ndarray:
@@ -78,7 +83,7 @@ class Work:
         return (grey.mean(-1) if grey.ndim == 4 else grey).ravel()
 
     def in_slice(self, prompts: PointPrompts) -> PointPrompts:
-        """Points of the model's square as points of the slice."""
+        """Points of the region of interest as points of the slice."""
         return PointPrompts(self.frame.to_slice(prompts.points), prompts.labels)
 
     def write(self, index: int, logits: dict[int, Tensor]) -> dict[int, int]:

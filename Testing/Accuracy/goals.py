@@ -61,7 +61,6 @@ def truth_prompts(mask: np.ndarray, rng: np.random.Generator) -> PointPrompts:
 def with_truth_prompts(segmenter: Segmenter, cases: Sequence[Case], seed: int = 0) -> list[Score]:
     """Every slice of every organ from points drawn from the truth, decoded once."""
     scores = []
-    size = segmenter.encoders.model.input_size
     for case in cases:
         rng = np.random.default_rng(seed)
         support = Support.from_labels(case.image, case.labels, names=MR_ORGANS, axis="axial")
@@ -74,7 +73,7 @@ def with_truth_prompts(segmenter: Segmenter, cases: Sequence[Case], seed: int = 
                 prompts = PointPrompts(work.frame.to_model(prompts.points), prompts.labels)
                 masks = decode(
                     segmenter.encoders.model, work.slices.one(index), torch.zeros(1).long(),
-                    [prompts], roi_size=size,
+                    [prompts], roi_size=work.frame.size,
                 )
                 found[index] = (work.frame.logits_to_slice(masks.logits[None])[0, 0] > 0).numpy()
             value = dice(found, truth)

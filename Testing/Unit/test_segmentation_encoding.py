@@ -59,7 +59,8 @@ def stack(colour: bool = False) -> np.ndarray:
 
 def encoder(encoders: Encoders, **changes) -> SliceEncoder:
     voxels = changes.pop("voxels", stack())
-    return SliceEncoder(voxels, GREY, frame_of(voxels.shape[1:3]), encoders, **changes)
+    frame = frame_of(voxels.shape[1:3])
+    return SliceEncoder(voxels, GREY, frame, frame, encoders, **changes)
 
 
 def equal(one, other, place: slice) -> bool:
