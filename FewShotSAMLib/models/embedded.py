@@ -14,6 +14,7 @@ from torch import Tensor
 from ..data.errors import InputError
 from .embedded_network import EmbeddedConfig, EmbeddedNetwork, Pyramid, draw_prompts
 from .interfaces import Embeddings, ModelCard, PromptBatch
+from .precision import autocast, choose_precision
 from .resources import models_folder, sha256_of
 
 WEIGHTS = "embedded.safetensors"
@@ -29,6 +30,7 @@ class EmbeddedModel:
         card: what reports say of it.
         device: where it computes.
         input_size: pixels a side of its square input, a multiple of 32.
+        precision: one of `precision.PRECISIONS`.
     """
 
     uses_confidence = True
@@ -40,8 +42,10 @@ class EmbeddedModel:
         card: ModelCard,
         device: torch.device,
         input_size: int = INPUT_SIZE,
+        precision: str = "auto",
     ) -> None:
         self.card = card
+        self.dtype = choose_precision(device, precision)
         self.input_size = input_size
         self.device = device
         self.network = network.eval().requires_grad_(False).to(
@@ -53,8 +57,9 @@ class EmbeddedModel:
         """(N, 3, S, S) in [0, 1] -> embeddings; `features` are the position features (N, C, S/4,
         S/4), the last of `extra` the matching features."""
         grey = images.mean(1, keepdim=True)
-        p = self.network.encoder(grey.contiguous(memory_format=torch.channels_last))
-        return Embeddings(p.position, (p.fine, p.p4, p.p8, p.p16, p.matching))
+        with autocast(self.device, self.dtype):
+            p = self.network.encoder(grey.contiguous(memory_format=torch.channels_last))
+        return Embeddings(p.position.float(), (p.fine, p.p4, p.p8, p.p16, p.matching.float()))
 
     @torch.inference_mode()
     def decode(
@@ -77,12 +82,13 @@ class EmbeddedModel:
                 masks=None if prompts.masks is None else prompts.masks[rows],
                 confidence=None if prompts.confidence is None else prompts.confidence[rows],
             )
-            one, judgements = self.network.decoder(pyramid, maps.to(pyramid.p4.dtype))
+            with autocast(self.device, self.dtype):
+                one, judgements = self.network.decoder(pyramid, maps.to(pyramid.p4.dtype))
             logits.append(one)
             quality.append(judgements.sigmoid().prod(1, keepdim=True))
         if not logits:
             side = self.input_size // 2
-            return fine.new_zeros(0, 1, side, side), fine.new_zeros(0, 1)
+            return matching.new_zeros(0, 1, side, side), matching.new_zeros(0, 1)
         return torch.cat(logits), torch.cat(quality)
 
 
@@ -153,7 +159,7 @@ def read_network(path: Path) -> EmbeddedNetwork:
 
 
 def load_embedded(
-    device: torch.device, path: Path | None = None
+    device: torch.device, path: Path | None = None, *, precision: str = "auto"
 ) -> tuple[EmbeddedModel, EmbeddedFeatures]:
     """The embedded model from the shipped weights, or from `path`.
 
@@ -163,5 +169,5 @@ def load_embedded(
     path = path or models_folder() / WEIGHTS
     network = read_network(path)
     card = ModelCard("embedded", path.name, sha256_of(path), "Apache-2.0")
-    model = EmbeddedModel(network, card, device)
+    model = EmbeddedModel(network, card, device, precision=precision)
     return model, EmbeddedFeatures(model)

@@ -44,7 +44,7 @@ def load_models(
         features: one of `feature_names`, or None for the preset's own choice (a single model has
             none: its own embeddings alone).
         device: where they compute.
-        precision: "auto", "fp32", "bf16" or "fp16", for SAM and DINOv2.
+        precision: "auto", "fp32", "bf16" or "fp16".
         memory: what may be done when the device's memory runs out.
         store: where weights lie; the user's own folder by default.
 
@@ -62,7 +62,7 @@ def load_models(
     store = store or WeightStore()
     settings = {"precision": precision, "memory": memory}
     if EMBEDDED in (name, features):
-        own, matching = load_embedded(device)
+        own, matching = load_embedded(device, precision=precision)
     promptable = own if name == EMBEDDED else _promptable(store.find(name), device, settings)
     if features == NO_FEATURES:
         return promptable, None

@@ -44,6 +44,8 @@ class PropagationParameters:
         reach: share of the model's square that a structure's edge may move between slices.
         ends_below: quality below which the structure has ended.
         presence: when grey levels and area say that it has.
+        contested: factor on a slice's certainty where another structure asks for the same place:
+            a structure that has a place of its own elsewhere should start there.
         key_slices: without drawn slices, from how many of the most certain fronts start.
         certainty: largest absolute logit of a mask prompt.
     """
@@ -53,6 +55,7 @@ class PropagationParameters:
     reach: float = 0.05
     ends_below: float = 0.3
     presence: PresenceParameters = PresenceParameters()
+    contested: float = 0.85
     key_slices: int = 1
     certainty: float = 8.0
 
@@ -308,12 +311,15 @@ def key_slices(
                 [q for proposal in proposals for q in proposal.prompts],
                 torch.cat([proposal.confidence for proposal in proposals]), work.synpo,
             )
+        contested = _contested(masks.logits, len(structures))
         for n, (structure, proposal) in enumerate(zip(structures, proposals, strict=True)):
             for k in range(count):
                 if not work.first <= base + k <= work.last:
                     continue
                 row = n * count + k
                 score = certainty(model, masks.quality[row], proposal.affinity[k])
+                if contested[n, k]:
+                    score *= p.contested
                 candidates[structure.label].append((
                     base + k, Found(masks.logits[row], score, proposal.prompts[k], "prompted")
                 ))
@@ -333,6 +339,18 @@ def key_slices(
                     one, logits=_at(one.logits, work.synpo.parameters.roi_size)
                 )
     return found
+
+
+def _contested(logits: Tensor, structures: int) -> np.ndarray:
+    """Where two structures ask for the same place: (T, N) bool of masks (T * N, m, m) of T
+    structures in N slices, one after the other, that overlap another one's by half or more."""
+    inside = (logits > 0).float().unflatten(0, (structures, -1)).flatten(2)  # (T, N, m * m)
+    shared = torch.einsum("anm,bnm->abn", inside, inside)
+    area = inside.sum(2)
+    united = area[:, None] + area[None] - shared
+    overlap = shared / united.clamp(min=1)
+    overlap[range(structures), range(structures)] = 0
+    return (overlap.amax(1) >= 0.5).cpu().numpy()
 
 
 def _write(work: Work, found: Masks) -> list[SliceResult]:

@@ -72,7 +72,7 @@ def load_segmenter(
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         features: another feature encoder than the model's own choice.
         seed: of every random choice; the same seed gives the same result.
-        precision: "auto", "fp32", "bf16" or "fp16", for the full-size networks.
+        precision: "auto", "fp32", "bf16" or "fp16".
         allow_cpu: when a GPU's memory does not hold the network, go on on the CPU.
         tell: called with one sentence when batches shrink or the device changes.
 
