@@ -16,6 +16,7 @@ from ..data.errors import InputError
 from .checkpoints import load_into, read_checkpoint
 from .interfaces import ModelCard
 from .memory import BatchRunner, MemoryPolicy
+from .packages import missing_package
 from .precision import autocast, choose_precision
 from .sam import State, at_once
 
@@ -57,10 +58,8 @@ def build_dinov2(
         raise InputError(f"features {name!r}: unknown; use one of {', '.join(DINOV2_MODELS)}")
     try:
         import timm
-    except ImportError:
-        raise InputError(
-            f"features {name!r} need a package that is not installed: pip install timm"
-        ) from None
+    except ImportError as problem:
+        raise missing_package(f"features {name!r}", problem, "timm") from None
     network = timm.create_model(
         DINOV2_MODELS[name],
         pretrained=False,

@@ -59,7 +59,7 @@ def load_models(
     preset = catalogue().presets.get(model)
     name = preset.model if preset else model
     features = features or (preset.features if preset else NO_FEATURES)
-    store = store or WeightStore()
+    store = store or (WeightStore(tell=memory.tell) if memory else WeightStore())
     settings = {"precision": precision, "memory": memory}
     if EMBEDDED in (name, features):
         own, matching = load_embedded(device, precision=precision)

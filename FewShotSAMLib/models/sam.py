@@ -13,6 +13,7 @@ from ..data.errors import InputError
 from .checkpoints import load_into, read_checkpoint
 from .interfaces import Embeddings, ModelCard, PromptBatch
 from .memory import BatchRunner, MemoryPolicy
+from .packages import missing_package
 from .precision import autocast, choose_precision
 from .sam_decoder import decode_masks, embed_masks, embed_points
 
@@ -43,10 +44,8 @@ def build_sam(name: str, state: State | Path | None = None) -> Sam:
         raise InputError(f"model {name!r}: unknown; use one of {', '.join(SAM_MODELS)}")
     try:
         from segment_anything import sam_model_registry
-    except ImportError:
-        raise InputError(
-            f"model {name!r} needs a package that is not installed: pip install segment-anything"
-        ) from None
+    except ImportError as problem:
+        raise missing_package(f"model {name!r}", problem, "segment_anything") from None
     network = sam_model_registry[SAM_MODELS[name]]()
     if state is not None:
         source = str(state) if isinstance(state, Path) else name

@@ -14,6 +14,7 @@ from ..data.errors import InputError
 from .checkpoints import load_into, read_checkpoint
 from .interfaces import Embeddings, ModelCard, PromptBatch
 from .memory import BatchRunner, MemoryPolicy
+from .packages import SAM2, missing_package
 from .precision import autocast, choose_precision
 from .sam import State, at_once, take
 from .sam_decoder import decode_masks, embed_masks, embed_points
@@ -51,20 +52,24 @@ def build_sam2(name: str, state: State | Path | None = None) -> SAM2Base:
     """
     if name not in SAM2_MODELS:
         raise InputError(f"model {name!r}: unknown; use one of {', '.join(SAM2_MODELS)}")
-    install = "pip install --upgrade sam2 hydra-core iopath"
     try:
         import sam2
+        from hydra.errors import InstantiationException
         from hydra.utils import instantiate
         from omegaconf import OmegaConf
-    except ImportError:
-        raise InputError(
-            f"model {name!r} needs packages that are not installed: {install}"
-        ) from None
+    except ImportError as problem:
+        raise missing_package(f"model {name!r}", problem, "sam2") from None
     file = resources.files(sam2).joinpath(SAM2_MODELS[name])
     if not file.is_file():
-        raise InputError(f"model {name!r} needs a newer sam2 package: {install}")
+        raise InputError(f"model {name!r} needs a newer package of sam2; run: {SAM2} --upgrade")
     config = OmegaConf.create(file.read_text(encoding="utf-8"))
-    network = instantiate(config.model, _recursive_=True)
+    try:
+        network = instantiate(config.model, _recursive_=True)
+    except InstantiationException as problem:
+        # Hydra imports the parts of the network, and with them what they need in turn.
+        if isinstance(problem.__cause__, ImportError):
+            raise missing_package(f"model {name!r}", problem, "sam2") from None
+        raise
     if state is not None:
         source = str(state) if isinstance(state, Path) else name
         loaded = read_checkpoint(state) if isinstance(state, Path) else state

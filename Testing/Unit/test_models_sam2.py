@@ -25,6 +25,7 @@ from FewShotSAMLib.models.interfaces import (  # noqa: E402
     PromptableModel,
     PromptBatch,
 )
+from FewShotSAMLib.models.packages import missing_package  # noqa: E402
 from FewShotSAMLib.models.sam2 import SAM2_MODELS, Sam2Model, build_sam2  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -152,8 +153,25 @@ def test_unknown_names_list_the_known_ones():
 
 def test_a_missing_package_names_the_command(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "hydra.utils", None)
-    with pytest.raises(InputError, match="pip install --upgrade sam2 hydra-core iopath"):
+    with pytest.raises(InputError, match="hydra is not installed; run: pip install hydra-core"):
         build_sam2("sam2.1-tiny")
+    monkeypatch.setitem(__import__("sys").modules, "sam2", None)
+    with pytest.raises(InputError, match="pip install --no-build-isolation --no-deps sam2"):
+        build_sam2("sam2.1-tiny")
+
+
+def test_a_package_that_sam2_needs_in_turn_is_named():
+    """Hydra imports sam2's parts by name and wraps what goes wrong, more than once."""
+    for name, command in (("iopath.common", "pip install iopath"), ("sam2.x", "--no-deps sam2")):
+        try:
+            try:
+                raise ModuleNotFoundError(name=name)
+            except ImportError as problem:
+                raise ImportError("cannot locate the target") from problem
+        except ImportError as problem:
+            said = str(missing_package("model 'sam2.1-tiny'", problem, "sam2"))
+        assert said.startswith("model 'sam2.1-tiny': the package " + name.split(".")[0])
+        assert said.endswith(command)
 
 
 @pytest.mark.parametrize("name", ["sam2.1-small", "sam2.1-base-plus", "sam2.1-large"])
