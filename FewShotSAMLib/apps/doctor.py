@@ -8,12 +8,17 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
+from ..data.errors import InputError
+from ..models import packages
+
 # Packages that more can be done with, and the command that installs each.
 OPTIONAL = {
-    "torchvision": ("full-size models", "pip install 'fewshotsam[models]'"),
-    "timm": ("DINOv2 features", "pip install 'fewshotsam[models]'"),
-    "segment-anything": ("SAM 1", "pip install 'fewshotsam[models]'"),
-    "sam2": ("SAM 2.1", "SAM2_BUILD_CUDA=0 pip install --no-build-isolation --no-deps sam2"),
+    "torchvision": ("full-size models", packages.COMMANDS["torchvision"]),
+    "timm": ("DINOv2 features", packages.COMMANDS["timm"]),
+    "segment-anything": ("SAM 1", packages.COMMANDS["segment_anything"]),
+    "sam2": ("SAM 2.1", packages.COMMANDS["sam2"]),
+    "hydra-core": ("SAM 2.1", packages.COMMANDS["hydra"]),
+    "iopath": ("SAM 2.1", packages.COMMANDS["iopath"]),
     "dask": ("batches on several machines", "pip install 'fewshotsam[batch]'"),
     "highdicom": ("results as DICOM SEG", "pip install 'fewshotsam[batch]'"),
 }
@@ -31,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         "packages": _packages(),
         "device": _device(),
         "memory": _memory(),
-        "weights": _weights(),
+        "shipped weights": _shipped(),
+        "downloaded weights": _downloaded(),
         "optional packages": _optional(),
     }
     for title, lines in parts.items():
@@ -65,9 +71,12 @@ def _device() -> Iterator[str]:
     import torch
 
     from ..models.devices import choose_device
+    from ..models.precision import choose_precision
 
     chosen = choose_device()
     yield f"auto uses {chosen.device.type}: {chosen.reason}"
+    precision = str(choose_precision(chosen.device)).removeprefix("torch.")
+    yield f"its networks compute in {precision}"
     if chosen.device.type == "cuda":
         for n in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(n)
@@ -88,14 +97,50 @@ def _memory() -> Iterator[str]:
     yield f"{psutil.cpu_count(logical=False) or psutil.cpu_count()} CPU cores"
 
 
-def _weights() -> Iterator[str]:
-    from ..models.resources import models_folder, sha256_of, shipped_weights
+def _shipped() -> Iterator[str]:
+    from ..models.resources import models_folder, recorded_sha256, sha256_of, shipped_weights
+    from ..models.weights_catalogue import megabytes
 
-    used = 0
-    for path in shipped_weights():
-        used += path.stat().st_size
-        yield f"{path.stem}, SHA-256 {sha256_of(path)}"
-    yield f"{used / 1e6:.1f} MB used on disk, in {models_folder()}"
+    try:
+        used = 0
+        for path in shipped_weights():
+            used += path.stat().st_size
+            digest = sha256_of(path)
+            state = "whole" if digest == recorded_sha256(path) else "NOT as recorded, install again"
+            yield f"{path.stem}: {state}, SHA-256 {digest}"
+        yield f"{megabytes(used)} used on disk, in {models_folder()}"
+    except InputError as problem:
+        yield str(problem)
+
+
+def _downloaded() -> Iterator[str]:
+    """Files are not read here, which may take minutes: `models verify` does that."""
+    from ..models.weights import WeightStore
+    from ..models.weights_catalogue import megabytes
+    from ..models.weights_folder import weights_place
+
+    try:
+        place = weights_place()
+    except InputError as problem:
+        yield str(problem)
+        return
+    store = WeightStore(place.folder)
+    yield f"folder {place.folder}, as {place.reason} says"
+    yield f"mirror {place.mirror or 'none'}, settings file {place.settings}"
+    missing = []
+    for name in store.known.weights:
+        if store.is_checked(name):
+            yield f"{name}: present, checked, SHA-256 {store.find(name).sha256}"
+        elif store.is_present(name):
+            yield (
+                f"{name}: present, NOT checked since it came or changed: "
+                f"fewshotsam models verify {name}"
+            )
+        else:
+            missing.append(name)
+    yield f"missing: {', '.join(missing) or 'none'}"
+    yield "to get one: fewshotsam models download NAME"
+    yield f"{megabytes(store.disk_used())} used on disk"
 
 
 def _optional() -> Iterator[str]:

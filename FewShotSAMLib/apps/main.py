@@ -20,7 +20,7 @@ COMMANDS = {
     "segment": "segment a volume from one or more marked slices",
     "prompts": "show the prompts of one slice as JSON",
     "support": "keep marked slices as a file for later",
-    "models": "list, locate and verify models",
+    "models": "list, download, verify, remove and locate models",
     "evaluate": "measure Dice on a folder of images and labels",
     "demo": "segment a generated abdomen and make pictures of it",
     "doctor": "show versions, device, memory, weights and what is missing",

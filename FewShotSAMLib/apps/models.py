@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .outputs import tell
+
 if TYPE_CHECKING:
     from ..models.weights import WeightStore
     from ..models.weights_catalogue import WeightFile
@@ -60,11 +62,7 @@ def run(args: argparse.Namespace) -> int:
 def _store() -> WeightStore:
     from ..models.weights import WeightStore
 
-    return WeightStore(tell=_tell)
-
-
-def _tell(sentence: str) -> None:
-    print(f"fewshotsam: note: {sentence}", file=sys.stderr)
+    return WeightStore(tell=tell)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -158,7 +156,7 @@ def _is_whole(store: WeightStore, entry: WeightFile) -> bool:
     except InputError as problem:
         if not entry.sha256:  # somebody changed it; what is right is for a person to say
             raise
-        _tell(f"{problem}")
+        tell(f"{problem}")
         return False
     return True
 
@@ -268,7 +266,7 @@ def _where(args: argparse.Namespace) -> int:
     if args.name is None:
         place = weights_place()
         print(place.folder)
-        _tell(
+        tell(
             f"as {place.reason} says; {WEIGHTS_VARIABLE} or {place.settings} moves it"
             + (f"; mirror {place.mirror}" if place.mirror else "")
         )
@@ -277,7 +275,7 @@ def _where(args: argparse.Namespace) -> int:
     for entry in entries:
         print(store.path(entry.name))
         if not store.is_present(entry.name):
-            _tell(f"{entry.file} is not there; fewshotsam models download {entry.name}")
+            tell(f"{entry.file} is not there; fewshotsam models download {entry.name}")
     if not entries:
         print(models_folder() / "embedded.safetensors")
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 SLICE_CHOICES = ("all", "middle", "largest", "thirds")
 AXES = ("auto", "axial", "sagittal", "coronal")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 STRATEGIES = ("slices", "propagate", "memory")
 
 
@@ -88,6 +89,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="auto|cpu|cuda|mps",
         help="where to compute (default: auto, the fastest there is)",
+    )
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="number format of the networks (default: auto, half precision where it is faster)",
+    )
+    group.add_argument(
+        "--allow-cpu",
+        action="store_true",
+        help="go on on the CPU when the GPU's memory is too small (default: stop)",
     )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
 

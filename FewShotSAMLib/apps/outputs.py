@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -48,6 +49,13 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def tell(sentence: str) -> None:
+    """One line on standard error, above the progress bars that stand there."""
+    from tqdm import tqdm
+
+    tqdm.write(f"fewshotsam: note: {' '.join(sentence.split())}", file=sys.stderr)
 
 
 def print_json(content: Any) -> None:

@@ -109,6 +109,7 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
 def load_chosen_segmenter(args: argparse.Namespace) -> Segmenter:
     """The segmenter that the model options name."""
     from ..segmentation.segmenter import load_segmenter
+    from .outputs import tell
 
     return load_segmenter(
         model=args.model,
@@ -116,6 +117,9 @@ def load_chosen_segmenter(args: argparse.Namespace) -> Segmenter:
         device=args.device,
         features=args.features,
         seed=args.seed,
+        precision=args.precision,
+        allow_cpu=args.allow_cpu,
+        tell=tell,
     )
 
 

@@ -70,6 +70,23 @@ class WeightStore:
         """Whether the file is there. It is not looked into."""
         return self.path(name).is_file()
 
+    def is_checked(self, name: str) -> bool:
+        """Whether the file is there, was once found to be what it should be and has not changed
+        since. It is not looked into."""
+        entry, path = self.known.weight_file(name), self.path(name)
+        if not path.is_file():
+            return False
+        record = self._record(path)
+        expected = entry.sha256 or record.get("sha256", "")
+        unchanged = _state(path).items() <= record.items()
+        return unchanged and bool(expected) and record.get("sha256") == expected
+
+    def disk_used(self) -> int:
+        """Bytes of the files in the folder: weights, records and unfinished downloads."""
+        if not self.folder.is_dir():
+            return 0
+        return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+
     def address(self, name: str, mirror: str = "") -> str:
         """Where a file can be downloaded.
 
@@ -100,10 +117,8 @@ class WeightStore:
                 f"{path}: the weights of {name} are missing; get them ({entry.size_text}, "
                 f"{entry.licence_text}) with: fewshotsam models download {name}{_only_file(entry)}"
             )
-        record = self._record(path)
-        unchanged = _state(path).items() <= record.items()
-        expected = entry.sha256 or record.get("sha256", "")
-        if unchanged and not recheck and record.get("sha256") == expected:
+        expected = entry.sha256 or self._record(path).get("sha256", "")
+        if not recheck and self.is_checked(name):
             return LocalWeights(entry, path, expected)
         digest = sha256_of(path)
         if expected and digest != expected:
