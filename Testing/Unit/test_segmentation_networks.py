@@ -1,0 +1,180 @@
+"""The pipeline on small SAM, SAM 2 and DINOv2 networks with random weights: that everything fits
+together. What such networks find means nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("segment_anything", reason="needs segment-anything")
+pytest.importorskip("sam2", reason="needs sam2")
+pytest.importorskip("timm", reason="needs timm")
+
+from test_models_dinov2 import features_of, meta_state, small  # noqa: E402
+from test_models_sam import model_of as sam_model  # noqa: E402
+from test_models_sam import small_sam  # noqa: E402
+from test_models_sam2 import model_of as sam2_model  # noqa: E402
+from test_models_sam2 import small_sam2  # noqa: E402
+
+from FewShotSAMLib.apps.phantom import Phantom, abdomen  # noqa: E402
+from FewShotSAMLib.data.support import Support  # noqa: E402
+from FewShotSAMLib.models.devices import choose_device  # noqa: E402
+from FewShotSAMLib.models.embedded import load_embedded  # noqa: E402
+from FewShotSAMLib.segmentation.encoding import Encoders  # noqa: E402
+from FewShotSAMLib.segmentation.segmenter import Segmenter  # noqa: E402
+
+CPU = torch.device("cpu")
+SMALL = {"shape": (6, 48, 48), "spacing": (7.0, 7.0, 33.0)}
+LIVER, FOUR = (1,), (1, 2, 3, 4)
+STRATEGIES = ("slices", "propagate")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def patients() -> tuple[Phantom, Phantom]:
+    return abdomen(**SMALL), abdomen(**SMALL, seed=3)
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, torch.nn.Module]:
+    return {
+        "sam": small_sam(256),
+        "sam2": small_sam2(256),
+        "dinov2": small("dinov2-small", meta_state()),  # 4 x 4 cells, SAM's are 16 x 16
+    }
+
+
+def encoders(networks: dict, name: str) -> Encoders:
+    """ "sam+dinov2" and the like."""
+    model, _, features = name.partition("+")
+    own, matching = load_embedded(CPU)
+    return Encoders(
+        {"sam": sam_model, "sam2": sam2_model}[model](networks[model])
+        if model in networks else own,
+        {"dinov2": lambda: features_of(networks["dinov2"]), "embedded": lambda: matching,
+         "": lambda: None}[features](),
+        CPU,
+    )  # fmt: skip
+
+
+def segmenter_of(some: Encoders) -> Segmenter:
+    return Segmenter(some, choose_device("cpu"))
+
+
+def marked(phantom: Phantom, *labels: int) -> Support:
+    index = phantom.marked_slice()
+    return Support.from_labels(
+        phantom.image, phantom.marked(index), axis="axial", keep_labels=labels or None
+    )
+
+
+def check(result, query: Phantom, support: Support, own: bool) -> None:
+    assert result.labels.same_grid(query.image)
+    assert result.labels.voxels.dtype == np.uint8
+    assert set(np.unique(result.labels.voxels)) <= {0, *support.names}
+    worked = {(s.index, s.label) for s in result.slices}
+    assert worked == {(k, label) for k in range(6) for label in support.names}
+    assert all(0 <= s.score <= 1 and np.isfinite(s.area_mm2) for s in result.slices)
+    if own:
+        k = query.marked_slice()
+        drawn = np.where(np.isin(query.truth.voxels[k], list(support.names)),
+                         query.truth.voxels[k], 0)  # fmt: skip
+        for label in support.names:
+            assert (result.labels.voxels[k] == label)[drawn == label].all()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [("sam", FOUR), ("sam2", LIVER), ("sam+dinov2", LIVER), ("sam2+dinov2", FOUR)],
+)
+def test_both_strategies_run_through(networks, patients, name, labels, strategy):
+    mine, other = patients
+    support = marked(mine, *labels)
+    some = encoders(networks, name)
+    for query in (mine, other):
+        result = segmenter_of(some).segment(query.image, support, strategy=strategy)
+        check(result, query, support, own=query is mine)
+        assert result.labels.voxels.any()
+        if strategy == "propagate" and labels == FOUR:  # of four, one comes on
+            assert any(s.source == "propagated" and s.present for s in result.slices)
+        assert result.model is some.model.card and result.device.startswith("cpu (")
+
+
+@pytest.mark.parametrize("name", ["sam2+embedded", "embedded+dinov2", "embedded"])
+def test_foundation_and_shipped_networks_mix(networks, patients, name):
+    mine, other = patients
+    support = marked(mine)
+    result = segmenter_of(encoders(networks, name)).segment(other.image, support, range=(1, 4))
+    assert {s.index for s in result.slices} == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("name", ["sam", "sam2+dinov2"])
+def test_maps_and_points_live_in_a_square_of_256(networks, patients, name):
+    mine, other = patients
+    segmenter = segmenter_of(encoders(networks, name))
+    work = segmenter.work(other.image, [marked(mine)])
+    assert work.synpo.parameters.roi_size == 256 and work.valid.shape == (256, 256)
+    points = segmenter.prompts(other.image, marked(mine), 3)
+    assert sorted(points) == [1, 2, 3, 4]
+    for found in points.values():
+        assert len(found.positives) > 0
+        assert (found.points > -0.5).all() and (found.points < 47.5).all()
+
+
+@pytest.mark.parametrize(("name", "strategy"), [("sam", "slices"), ("sam2+dinov2", "propagate")])
+def test_networks_that_find_nothing(networks, patients, name, strategy):
+    """Every logit is zero: no mask anywhere, drawn slices aside."""
+    some = encoders(networks, name)
+    decoder = getattr(some.model.network, "mask_decoder", None)
+    decoder = decoder or some.model.network.sam_mask_decoder
+    last = [mlp.layers[-1] for mlp in decoder.output_hypernetworks_mlps]
+    kept = [(p, p.clone()) for layer in last for p in layer.parameters()]
+    try:
+        for p, _ in kept:
+            p.zero_()
+        mine, other = patients
+        result = segmenter_of(some).segment(other.image, marked(mine), strategy=strategy)
+        assert not result.labels.voxels.any()
+        assert not any(s.present for s in result.slices)
+        result = segmenter_of(some).segment(mine.image, marked(mine), strategy="slices")
+        assert {s.index for s in result.slices if s.present} == {mine.marked_slice()}
+    finally:
+        for p, before in kept:
+            p.copy_(before)
+
+
+@pytest.mark.parametrize(("name", "strategy"), [("sam", "propagate"), ("sam2+dinov2", "slices")])
+def test_slices_without_anything_on_them(networks, patients, name, strategy):
+    mine, other = patients
+    voxels = other.image.voxels.copy()
+    voxels[[0, 4]] = 0
+    query = replace(other.image, voxels=voxels)
+    result = segmenter_of(encoders(networks, name)).segment(query, marked(mine), strategy=strategy)
+    assert result.labels.voxels.shape == voxels.shape
+
+
+@pytest.mark.parametrize(("name", "strategy"), [("sam2", "slices"), ("sam+dinov2", "propagate")])
+def test_batch_sizes_do_not_change_the_labels(networks, patients, name, strategy):
+    mine, other = patients
+    found = []
+    for slices, prompts in ((1, 3), (8, 64)):
+        some = encoders(networks, name)
+        some.model.slices_at_once, some.model.prompts_at_once = slices, prompts
+        if some.features is not None:
+            some.features.slices_at_once = slices
+        result = segmenter_of(some).segment(other.image, marked(mine), strategy=strategy)
+        found.append(result.labels.voxels)
+    assert found[0].any()
+    # Other batches round differently; a pixel on an edge may turn.
+    assert (found[0] != found[1]).mean() < 0.002
