@@ -22,15 +22,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.interfaces import Embeddings
-from ..prompting.point_prompts import PointPrompts
 from ..prompting.support_choice import combine
 from ..prompting.synpo import SynPoSupport
 from .encoding import EncodedSlices
+from .key_slices import Found, KeySliceParameters, Masks, key_slices, resized
 from .monitor import Monitor
 from .presence import Appearance, PresenceParameters, learn_appearance, still_present
 from .registration import register, warp
 from .results import SliceResult
-from .slices import Structure, certainty, decode, propose, segment_slices
+from .slices import Structure, certainty, decode
 from .work import Work
 
 
@@ -44,9 +44,7 @@ class PropagationParameters:
         reach: share of the model's square that a structure's edge may move between slices.
         ends_below: quality below which the structure has ended.
         presence: when grey levels and area say that it has.
-        contested: factor on a slice's certainty where another structure asks for the same place:
-            a structure that has a place of its own elsewhere should start there.
-        key_slices: without drawn slices, from how many of the most certain fronts start.
+        key_slices: where fronts start without drawn slices.
         certainty: largest absolute logit of a mask prompt.
     """
 
@@ -55,8 +53,7 @@ class PropagationParameters:
     reach: float = 0.05
     ends_below: float = 0.3
     presence: PresenceParameters = PresenceParameters()
-    contested: float = 0.85
-    key_slices: int = 1
+    key_slices: KeySliceParameters = KeySliceParameters()
     certainty: float = 8.0
 
 
@@ -78,19 +75,6 @@ class Front:
     appearance: Appearance
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """A structure's mask in one slice, (R, R) logits, with its score and prompts."""
-
-    logits: Tensor
-    score: float
-    prompts: PointPrompts | None
-    source: str
-
-
-Masks = dict[tuple[int, int], Found]  # by (label, slice)
-
-
 def propagate(
     work: Work, monitor: Monitor, parameters: PropagationParameters | None = None
 ) -> list[SliceResult]:
@@ -108,7 +92,7 @@ def propagate(
                 found[structure.label, d.index] = Found(logits, 1.0, None, "support")
     undrawn = [s for s in work.structures if not drawn[s.label]]
     if undrawn:
-        keys = key_slices(work, undrawn, monitor, p)
+        keys = key_slices(work, undrawn, monitor, p.key_slices)
         found.update(keys)
     with monitor.stage("start"):
         for structure in work.structures:
@@ -124,7 +108,7 @@ def start_fronts(
     work: Work, structure: Structure, index: int, found: Masks, p: PropagationParameters
 ) -> list[Front]:
     """Two fronts from a slice, upwards and downwards."""
-    logits = _at(found[structure.label, index].logits, work.synpo.parameters.roi_size)
+    logits = resized(found[structure.label, index].logits, work.synpo.parameters.roi_size)
     if not bool((logits > 0).any()):
         return []
     appearance = learn_appearance(
@@ -141,16 +125,6 @@ def _remember(work: Work, index: int, logits: Tensor) -> SynPoSupport:
     cover = torch.where(cover > 0.5, cover, torch.zeros_like(cover))
     features = work.slices.one(index).features
     return work.synpo.prepare([f[0] for f in features], cover, valid=work.valid)
-
-
-def _at(logits: Tensor, size: int) -> Tensor:
-    """(m, m) logits at another size."""
-    if logits.shape[-1] == size:
-        return logits
-    return F.interpolate(
-        logits[None, None], size=(size, size), mode="bilinear", align_corners=False,
-        antialias=size < logits.shape[-1],
-    )[0, 0]
 
 
 def _advance(
@@ -242,7 +216,7 @@ def _step(
         ]
     results: list[Found | None] = []
     for n, front in enumerate(fronts):
-        decoded = _at(masks.logits[n], size).sigmoid()
+        decoded = resized(masks.logits[n], size).sigmoid()
         both = p.carried * priors[n].sigmoid() + (1 - p.carried) * decoded
         logits = torch.logit(both, 1e-4)
         image = work.slices.picture(front.index + front.step).cpu().numpy()
@@ -288,69 +262,6 @@ def _near(logits: Tensor, reach: float) -> Tensor:
     inside = (logits > 0).float()[None, None]
     grown = F.max_pool2d(inside, (2 * radius + 1, 1), 1, (radius, 0))
     return F.max_pool2d(grown, (1, 2 * radius + 1), 1, (0, radius))[0, 0] > 0
-
-
-def key_slices(
-    work: Work, structures: list[Structure], monitor: Monitor, p: PropagationParameters
-) -> Masks:
-    """For each structure the slices that are most certain to hold it, segmented on their own."""
-    size, model = work.slices.batch, work.slices.encoders.model
-    candidates: dict[int, list[tuple[int, Found]]] = {s.label: [] for s in structures}
-    for number in range(work.first // size, work.last // size + 1):
-        base = number * size
-        monitor.report("look", max(base, work.first) - work.first, work.last - work.first + 1)
-        with monitor.stage("encode"):
-            encoded = work.slices.run(number)
-        count = len(encoded.embeddings)
-        with monitor.stage("prompts"):
-            proposals = propose(work.synpo, encoded, structures, work.valid, work.seed)
-        with monitor.stage("decode"):
-            masks = segment_slices(
-                model, encoded,
-                torch.arange(count, device=work.device).repeat(len(structures)),
-                [q for proposal in proposals for q in proposal.prompts],
-                torch.cat([proposal.confidence for proposal in proposals]), work.synpo,
-            )
-        contested = _contested(masks.logits, len(structures))
-        for n, (structure, proposal) in enumerate(zip(structures, proposals, strict=True)):
-            for k in range(count):
-                if not work.first <= base + k <= work.last:
-                    continue
-                row = n * count + k
-                score = certainty(model, masks.quality[row], proposal.affinity[k])
-                if contested[n, k]:
-                    score *= p.contested
-                candidates[structure.label].append((
-                    base + k, Found(masks.logits[row], score, proposal.prompts[k], "prompted")
-                ))
-    count = work.last - work.first + 1
-    monitor.report("look", count, count)
-    found: Masks = {}
-    for label, scored in candidates.items():
-        score = np.array([one.score for _, one in scored])
-        padded = np.pad(score, 1, mode="edge")
-        steady = 0.5 * score + 0.25 * (padded[:-2] + padded[2:])
-        for place in np.argsort(-steady)[: p.key_slices]:
-            index, one = scored[place]
-            if (work.assume_present or one.score >= p.ends_below) and bool(
-                (one.logits > 0).any()
-            ):
-                found[label, index] = replace(
-                    one, logits=_at(one.logits, work.synpo.parameters.roi_size)
-                )
-    return found
-
-
-def _contested(logits: Tensor, structures: int) -> np.ndarray:
-    """Where two structures ask for the same place: (T, N) bool of masks (T * N, m, m) of T
-    structures in N slices, one after the other, that overlap another one's by half or more."""
-    inside = (logits > 0).float().unflatten(0, (structures, -1)).flatten(2)  # (T, N, m * m)
-    shared = torch.einsum("anm,bnm->abn", inside, inside)
-    area = inside.sum(2)
-    united = area[:, None] + area[None] - shared
-    overlap = shared / united.clamp(min=1)
-    overlap[range(structures), range(structures)] = 0
-    return (overlap.amax(1) >= 0.5).cpu().numpy()
 
 
 def _write(work: Work, found: Masks) -> list[SliceResult]:

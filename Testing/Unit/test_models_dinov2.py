@@ -25,14 +25,6 @@ CPU = torch.device("cpu")
 WIDTH, DEPTH, HEADS, GRID = 32, 3, 4, 4
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def meta_state(*, registers: bool = False, swiglu: bool = False, grid: int = GRID) -> dict:
     """A small checkpoint in the key layout of Meta's files."""
     generator = torch.Generator().manual_seed(0)

@@ -39,14 +39,6 @@ TINY = EmbeddedConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def tiny_network(seed: int = 0) -> EmbeddedNetwork:
     torch.manual_seed(seed)
     return EmbeddedNetwork(TINY)

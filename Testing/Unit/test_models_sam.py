@@ -32,14 +32,6 @@ CPU = torch.device("cpu")
 NAN = float("nan")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def shake(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     """Random weights everywhere, also where the package starts from zeros, and tame enough that
     rounding stays small through many layers."""

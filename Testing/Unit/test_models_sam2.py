@@ -31,14 +31,6 @@ from FewShotSAMLib.models.sam2 import SAM2_MODELS, Sam2Model, build_sam2  # noqa
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def small_sam2(size: int = 128) -> torch.nn.Module:
     """The tiny configuration, made smaller still."""
     text = resources.files(sam2).joinpath(SAM2_MODELS["sam2.1-tiny"]).read_text(encoding="utf-8")

@@ -33,14 +33,6 @@ TINY = EmbeddedConfig(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def encoders() -> Encoders:
     torch.manual_seed(0)

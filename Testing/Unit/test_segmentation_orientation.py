@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -19,25 +18,11 @@ from FewShotSAMLib.data.resampling import resample_labels, resample_volume
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.data.volume import Volume
 from FewShotSAMLib.evaluation.metrics import dice
-from FewShotSAMLib.segmentation.segmenter import Segmenter, load_segmenter
 
 LIVER = 1
 FLAT = {"shape": (6, 56, 64), "spacing": (5.4, 5.8, 33.0)}
 CUBE = {"shape": (24, 40, 44), "spacing": (7.8, 8.0, 8.4)}
 ORDERS = list(product(permutations(range(3)), product((False, True), repeat=3)))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return load_segmenter(device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -6,30 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from FewShotSAMLib.apps.phantom import Phantom, abdomen
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.data.volume import Segment, Volume
 from FewShotSAMLib.evaluation.metrics import dice
-from FewShotSAMLib.segmentation.segmenter import Segmenter, load_segmenter
 
 SMALL = {"shape": (8, 64, 64), "spacing": (5.2, 5.2, 25.0)}
 LIVER, RIGHT_KIDNEY, LEFT_KIDNEY, SPLEEN = 1, 2, 3, 4
 STRATEGIES = ("slices", "propagate")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return load_segmenter(device="cpu")
 
 
 @pytest.fixture(scope="module")

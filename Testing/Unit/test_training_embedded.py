@@ -15,19 +15,15 @@ from torch.nn import functional as F
 from FewShotSAMLib.models.embedded_network import EmbeddedConfig, EmbeddedNetwork
 from FewShotSAMLib.prompting.synpo import SynPo
 from FewShotSAMLib.prompting.synpo_parameters import SynPoParameters
-from FewShotSAMLib.training.embedded import (
-    STAGES,
-    Stage,
-    Training,
+from FewShotSAMLib.training.embedded import STAGES, Stage, Training, main, schedule
+from FewShotSAMLib.training.episodes import random_episodes
+from FewShotSAMLib.training.losses import (
     contrast_loss,
     judgement_loss,
     losses,
-    main,
     mask_loss,
-    schedule,
     synergy_maps,
 )
-from FewShotSAMLib.training.episodes import random_episodes
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = EmbeddedConfig(
@@ -35,14 +31,6 @@ TINY = EmbeddedConfig(
 )
 STEP = Stage(1.0, 64, 2)
 RATE = 2e-3
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def unit(seed: int, count: int = 2, channels: int = 6, side: int = 16) -> torch.Tensor:
