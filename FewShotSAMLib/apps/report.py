@@ -11,6 +11,7 @@ from PIL import Image
 
 from .. import __version__
 from ..data.volume import Segment, Volume
+from ..models.interfaces import ModelCard
 from ..segmentation.results import SliceResult, VolumeResult
 from .pictures import Stack, contact_sheet
 from .summary import label_volumes
@@ -146,13 +147,16 @@ def _bar(place: int, found: SliceResult, colour: str) -> str:
     )
 
 
+def _weights(card: ModelCard) -> str:
+    return f"{card.name}, {card.weights or 'no file'}, SHA-256 {card.sha256 or 'none'}"
+
+
 def _provenance(result: VolumeResult) -> str:
-    model = result.model
     rows = {
         "program": f"FewShotSAM {__version__}",
         "method": f"{result.method}, {result.strategy}",
-        "model": f"{model.name} {model.weights}".strip(),
-        "weights (SHA-256)": model.sha256 or "none",
+        "model": _weights(result.model),
+        "features": _weights(result.features) if result.features else "the model's own",
         "device": result.device,
         "seconds": ", ".join(f"{stage} {t:.1f}" for stage, t in result.seconds.items()),
     }

@@ -51,6 +51,7 @@ def summary(result: VolumeResult) -> dict[str, Any]:
         "method": result.method,
         "strategy": result.strategy,
         "model": asdict(result.model),
+        "features": asdict(result.features) if result.features else None,
         "device": result.device,
         "seconds": {stage: round(float(t), 3) for stage, t in result.seconds.items()},
     }

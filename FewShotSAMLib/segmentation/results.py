@@ -62,6 +62,7 @@ class VolumeResult:
         seconds: time per stage.
         model: the promptable model; device: where it ran, and why.
         axis: "axial", "coronal" or "sagittal"; method, strategy: as asked for.
+        features: the second encoder, or None where there was none.
     """
 
     labels: Volume
@@ -73,3 +74,4 @@ class VolumeResult:
     axis: str
     method: str
     strategy: str
+    features: ModelCard | None = None

@@ -182,11 +182,25 @@ class Segmenter:
             names={value: s.name for value, s in segments.items()},
             seconds=dict(monitor.seconds),
             model=self.encoders.model.card,
-            device=f"{self.device.device} ({self.device.reason})",
+            device=self._device_text(),
             axis=axis,
             method=self.method,
             strategy=strategy,
+            features=self.encoders.features.card if self.encoders.features else None,
         )
+
+    def _device_text(self) -> str:
+        """Where the networks are now: one may have had to leave the device for want of memory."""
+        chosen = self.device.device
+        both = (self.encoders.model, self.encoders.features)
+        networks = {network.card.name: network for network in both if network is not None}
+        moved = [
+            f"{name} on {where}"
+            for name, network in networks.items()
+            if (where := getattr(network, "device", chosen)).type != chosen.type
+        ]
+        left = f"; for want of memory {' and '.join(moved)}" if moved else ""
+        return f"{chosen} ({self.device.reason}{left})"
 
     def prompts(
         self,

@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 
 from FewShotSAMLib.apps import options
-from FewShotSAMLib.apps.main import COMMANDS, main
+from FewShotSAMLib.apps.main import COMMANDS, command_parser, main
+from FewShotSAMLib.apps.outputs import tell
+from FewShotSAMLib.apps.progress import ProgressBar
+from FewShotSAMLib.apps.segment import load_chosen_segmenter
 from FewShotSAMLib.data.volume import Volume
 from FewShotSAMLib.data.writing import write_labels, write_volume
+from FewShotSAMLib.segmentation.results import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -211,3 +215,44 @@ def test_doctor_names_device_memory_and_weights():
     assert done.returncode == 0, done.stderr
     for word in ("torch", "auto uses", "GiB", "SHA-256", "used on disk"):
         assert word in done.stdout
+
+
+def test_methods_models_and_strategies_that_are_not_there_list_those_that_are(
+    capsys, files, monkeypatch
+):
+    folder, image, mask = files
+    monkeypatch.setenv("FEWSHOTSAM_WEIGHTS", str(folder / "none"))
+    command = ("segment", image, "--support-mask", mask, "-o", folder / "o.nrrd")
+    for extra, said in {
+        ("--method", "fob"): "use one of synpo",
+        ("--strategy", "memory"): "use one of slices, propagate",
+        ("--model", "sam99"): "embedded, fast, balanced, best",
+        ("--features", "dino99"): "none, embedded, dinov2-small",
+        ("--precision", "int8"): "fp32",
+        ("--model", "fast"): "fewshotsam models download sam2.1-tiny",
+    }.items():
+        assert said in complaint(capsys, *command, *extra)
+    assert not (folder / "o.nrrd").exists()
+
+
+def test_precision_and_leave_to_use_the_cpu_are_passed_on():
+    parsed = command_parser().parse_args(
+        ["segment", "q", "-o", "o", "--precision", "bf16", "--allow-cpu", "--device", "cpu"]
+    )
+    model = load_chosen_segmenter(parsed).encoders.model
+    assert str(model.dtype) == "torch.bfloat16"
+    assert parsed.allow_cpu
+    parsed = command_parser().parse_args(["segment", "q", "-o", "o"])
+    assert parsed.precision == "auto" and not parsed.allow_cpu
+
+
+def test_notes_stand_on_lines_of_their_own_beside_a_bar(capsys):
+    bar = ProgressBar()
+    bar(Progress("encode", 1, 5))
+    tell("a network: 8 slices at once do not fit;\ngoing on with 4")
+    bar(Progress("encode", 2, 5))
+    bar.close()
+    out, err = capsys.readouterr()
+    assert out == ""
+    line = "fewshotsam: note: a network: 8 slices at once do not fit; going on with 4"
+    assert line in [part.rpartition("\r")[2] for part in err.split("\n")]

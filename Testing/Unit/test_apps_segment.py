@@ -81,6 +81,7 @@ def test_json_tells_how_it_was_made(segmented, phantom):
     assert said["method"] == "synpo" and said["strategy"] == "propagate"
     assert said["device"].startswith("cpu")
     assert len(said["model"]["sha256"]) == 64
+    assert said["features"] == said["model"]  # the shipped network plays both parts
     assert said["seconds"] and all(seconds >= 0 for seconds in said["seconds"].values())
     for row in said["slices"]:
         assert 0 <= row["index"] < phantom.image.shape[0]

@@ -21,7 +21,7 @@ from test_models_sam2 import small_sam2  # noqa: E402
 
 from FewShotSAMLib.apps.phantom import Phantom, abdomen  # noqa: E402
 from FewShotSAMLib.data.support import Support  # noqa: E402
-from FewShotSAMLib.models.devices import choose_device  # noqa: E402
+from FewShotSAMLib.models.devices import ChosenDevice, choose_device  # noqa: E402
 from FewShotSAMLib.models.embedded import load_embedded  # noqa: E402
 from FewShotSAMLib.segmentation.encoding import Encoders  # noqa: E402
 from FewShotSAMLib.segmentation.segmenter import Segmenter  # noqa: E402
@@ -30,14 +30,6 @@ CPU = torch.device("cpu")
 SMALL = {"shape": (6, 48, 48), "spacing": (7.0, 7.0, 33.0)}
 LIVER, FOUR = (1,), (1, 2, 3, 4)
 STRATEGIES = ("slices", "propagate")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +101,7 @@ def test_both_strategies_run_through(networks, patients, name, labels, strategy)
         if strategy == "propagate" and labels == FOUR:  # of four, one comes on
             assert any(s.source == "propagated" and s.present for s in result.slices)
         assert result.model is some.model.card and result.device.startswith("cpu (")
+        assert result.features is (some.features.card if some.features else None)
 
 
 @pytest.mark.parametrize("name", ["sam2+embedded", "embedded+dinov2", "embedded"])
@@ -178,3 +171,13 @@ def test_batch_sizes_do_not_change_the_labels(networks, patients, name, strategy
     assert found[0].any()
     # Other batches round differently; a pixel on an edge may turn.
     assert (found[0] != found[1]).mean() < 0.002
+
+
+def test_a_network_that_had_to_leave_its_gpu_is_named(networks, patients):
+    """Where it runs in the end is in the result, not only where it was to run."""
+    gpu = ChosenDevice(torch.device("cuda"), "GPU of a test")
+    mine, _ = patients
+    result = Segmenter(encoders(networks, "sam"), gpu).segment(
+        mine.image, marked(mine, 1), strategy="slices", range=(0, 0)
+    )
+    assert result.device == "cuda (GPU of a test; for want of memory test on cpu)"
