@@ -4,10 +4,12 @@
 # PYTHON  the interpreter that makes the environment (3.10 or newer)
 # VENV    where the environment lies
 # TORCH   the PyTorch to install, e.g. TORCH="torch torchvision" for the newest
+# SAM2    the SAM 2 package to install, "" for none: its tests are then skipped
 
 PYTHON ?= python3
 VENV   ?= .venv
 TORCH  ?= torch==2.12.1 torchvision==0.27.1
+SAM2   ?= sam2==1.1.0
 
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
@@ -37,8 +39,12 @@ $(DEMO): $(MADE) pyproject.toml
 	$(PIP) install --editable .
 	@touch $@
 
-$(TESTED): $(DEMO)
+# sam2 comes last and by itself: it is built with the PyTorch that is there (it would bring another
+# into a separate environment), with the setuptools and wheel of "models", without its CUDA code.
+$(TESTED): export SAM2_BUILD_CUDA := 0
+$(TESTED): $(DEMO) Makefile
 	$(PIP) install --editable ".[test,models]"
+	$(if $(SAM2),$(PIP) install --no-build-isolation --no-deps "$(SAM2)")
 	@touch $@
 
 clean:
