@@ -18,7 +18,7 @@ from FewShotSAMLib.models.embedded import EmbeddedFeatures, EmbeddedModel
 from FewShotSAMLib.models.memory import MemoryPolicy
 from FewShotSAMLib.models.registry import feature_names, load_models, model_names
 from FewShotSAMLib.models.weights import WeightStore
-from FewShotSAMLib.models.weights_catalogue import Catalogue, catalogue
+from FewShotSAMLib.models.weights_catalogue import Catalogue, catalogue, megabytes
 from FewShotSAMLib.segmentation.encoding import Encoders
 from FewShotSAMLib.segmentation.segmenter import Segmenter, load_segmenter
 
@@ -49,6 +49,19 @@ def test_names_are_presets_and_models_of_the_catalogue():
     assert set(feature_names()) == {"none", "embedded"} | kinds["features"]
     for preset in known.presets.values():
         assert preset.model in model_names() and preset.features in feature_names()
+
+
+def test_the_readmes_table_is_the_catalogues():
+    known = catalogue()
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]]
+            for line in text.splitlines() if line.startswith("| `")]  # fmt: skip
+    listed = {row[0]: row[1:4] for row in rows if row[0] in known.presets}
+    assert set(listed) == {"embedded", "fast", "balanced", "best"}
+    for name in ("fast", "balanced", "best"):
+        files = known.needed(name)
+        size = megabytes(sum(f.size or f.about_size or 0 for f in files))
+        assert listed[name] == [known.presets[name].model, known.presets[name].features, size]
 
 
 def test_unknown_names_list_the_known_ones(store):
