@@ -23,7 +23,7 @@ demo: $(DEMO)
 	$(BIN)/fewshotsam demo --out demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(TESTED)
 	$(BIN)/python -m ruff check .

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import InputError
-from ..data.files import atomic_path, extension
 
 
 def check_destination(path: Path, kinds: Sequence[str], inputs: Iterable[Path]) -> Path:
@@ -24,6 +23,8 @@ def check_destination(path: Path, kinds: Sequence[str], inputs: Iterable[Path]) 
     Raises:
         InputError: unknown extension, no such folder, not writable, or one of the inputs.
     """
+    from ..data.files import extension
+
     if extension(path) not in kinds:
         raise InputError(
             f"{path}: cannot write {extension(path) or 'a file without extension'}; "
@@ -47,6 +48,8 @@ def check_destination(path: Path, kinds: Sequence[str], inputs: Iterable[Path]) 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
+    from ..data.files import atomic_path
+
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -191,8 +191,8 @@ def test_weights_come_back_as_they_were_in_half_precision(tmp_path):
         assert after[name].dtype == torch.float32
         assert torch.equal(after[name], tensor.half().float()), name
     images = pictures(1, 64)
-    one = EmbeddedModel(network, ModelCard("a"), CPU, 64).embed(images).features
-    two = EmbeddedModel(again, ModelCard("b"), CPU, 64).embed(images).features
+    one = EmbeddedModel(network, ModelCard("a"), CPU, 64, "fp32").embed(images).features
+    two = EmbeddedModel(again, ModelCard("b"), CPU, 64, "fp32").embed(images).features
     assert torch.allclose(one, two, atol=0.02)
     assert [p.name for p in tmp_path.iterdir()] == [path.name], "nothing is left beside it"
 
