@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _program() -> Iterator[str]:
-    from .. import __version__
+    from ..version import __version__
 
     yield f"FewShotSAM {__version__}"
     yield f"Python {platform.python_version()} ({sys.executable})"

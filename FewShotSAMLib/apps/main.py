@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from .. import __version__
+from ..version import __version__
 
 # A command's module offers `add_arguments(parser)` and `run(args) -> int`. Modules import torch
 # and the like only when they run, so that help comes at once.

@@ -14,7 +14,7 @@ from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from .. import __version__
+from ..version import __version__
 
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # a later attempt may succeed
 _LONGEST_WAIT = 60.0  # seconds, whatever the server asks for
