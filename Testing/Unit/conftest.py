@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,3 +26,12 @@ def segmenter() -> Segmenter:
     from FewShotSAMLib.segmentation.segmenter import load_segmenter
 
     return load_segmenter(device="cpu")
+
+
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """Children hear SIGINT: the shell that started the tests may have it ignored, and a child
+    inherits that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -149,13 +149,11 @@ def test_a_kept_support_gives_the_same_prompts(folder, phantom):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a child process")
-def test_cancelled_leaves_nothing_and_exits_with_130(tmp_path):
+def test_cancelled_leaves_nothing_and_exits_with_130(tmp_path, heard_interrupts):
     large = abdomen(shape=(120, 96, 96), spacing=(3.3, 3.3, 1.7))
     write_volume(large.image, tmp_path / IMAGE)
     write_labels(large.marked(large.marked_slice()), tmp_path / MASK)
     before = sorted(tmp_path.iterdir())
-    # A child inherits an ignored SIGINT; the shell that started the tests may have set that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command("segment", tmp_path / IMAGE, "--support-mask", tmp_path / MASK, "-o",
                 tmp_path / "out.seg.nrrd", "--report", tmp_path / "out.html"),
