@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..data.errors import InputError
-from .embedded_network import EmbeddedConfig, EmbeddedNetwork, Pyramid, draw_prompts
+from .embedded_network import EmbeddedConfig, EmbeddedNetwork, Pyramid
 from .interfaces import Embeddings, ModelCard, PromptBatch
 from .precision import autocast, choose_precision
 from .resources import models_folder, sha256_of
@@ -74,16 +74,8 @@ class EmbeddedModel:
             pyramid = Pyramid(fine, p4, p8, p16, embeddings.features, matching).select(
                 picture[rows]
             )
-            maps = draw_prompts(
-                pyramid.matching,
-                prompts.points[rows],
-                prompts.labels[rows],
-                boxes=None if prompts.boxes is None else prompts.boxes[rows],
-                masks=None if prompts.masks is None else prompts.masks[rows],
-                confidence=None if prompts.confidence is None else prompts.confidence[rows],
-            )
             with autocast(self.device, self.dtype):
-                one, judgements = self.network.decoder(pyramid, maps.to(pyramid.p4.dtype))
+                one, judgements = self.network.decode(pyramid, prompts.select(rows))
             logits.append(one)
             quality.append(judgements.sigmoid().prod(1, keepdim=True))
         if not logits:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .interfaces import PromptBatch
+
 
 @dataclass(frozen=True)
 class EmbeddedConfig:
@@ -293,3 +295,11 @@ class EmbeddedNetwork(nn.Module):
         self.decoder = Decoder(self.config)
         self.contrast = nn.Parameter(torch.tensor([2.5, 2.5]))  # log of the softmax scales
         self.calibration = nn.Parameter(torch.tensor([8.0, -3.0]))
+
+    def decode(self, pyramid: Pyramid, prompts: PromptBatch) -> tuple[Tensor, Tensor]:
+        """Logits (B, 1, S/2, S/2) and judgements (B, 2) for one prompt a picture of the pyramid."""
+        maps = draw_prompts(
+            pyramid.matching, prompts.points, prompts.labels, boxes=prompts.boxes,
+            masks=prompts.masks, confidence=prompts.confidence,
+        )
+        return self.decoder(pyramid, maps.to(pyramid.p4.dtype))

@@ -66,6 +66,11 @@ class PromptBatch:
     def __len__(self) -> int:
         return self.points.shape[0]
 
+    def select(self, index: Tensor | slice) -> PromptBatch:
+        """Some of the prompts (long tensor of any length, or a slice)."""
+        columns = (self.points, self.labels, self.boxes, self.masks, self.confidence)
+        return PromptBatch(*(None if c is None else c[index] for c in columns))
+
 
 @dataclass(frozen=True)
 class ModelCard:

@@ -28,7 +28,7 @@ from ..models.embedded import WEIGHTS, save_network
 from ..models.embedded_network import EmbeddedConfig, EmbeddedNetwork
 from ..models.resources import sha256_of
 from .episodes import random_episodes, training_prompts
-from .losses import Losses, decode, losses, synergy_maps, unit_features
+from .losses import Losses, losses, synergy_maps, unit_features
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def validate(network: EmbeddedNetwork, size: int, device: str, pairs: int = 32) 
                     maps.low, maps.deviation, generator,
                     kind=torch.full((len(truth),), kind, device=device),
                 )
-                logits, _ = decode(network, q.select(picture), prompts)
-                big = F.interpolate(logits[:, None], size=size, mode="bilinear")[:, 0] > 0
+                logits, _ = network.decode(q.select(picture), prompts)
+                big = F.interpolate(logits, size=size, mode="bilinear")[:, 0] > 0
                 real = truth > 0.5
                 dice = 2 * (big & real).sum((1, 2)) / (
                     big.sum((1, 2)) + real.sum((1, 2))).clamp(min=1)

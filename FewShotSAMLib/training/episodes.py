@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..models.interfaces import PromptBatch
 from .anatomy import another_patient, cut, picture_plane, random_anatomies, smooth_noise
 from .rendering import another_scan, random_appearance, render
 
@@ -118,21 +119,10 @@ def _choose(
     return torch.where(body, shell, chosen), body
 
 
-@dataclass(frozen=True, eq=False)
-class DrawnPrompts:
-    """Prompts of B masks, as `draw_prompts` takes them."""
-
-    points: Tensor
-    labels: Tensor
-    boxes: Tensor
-    masks: Tensor
-    confidence: Tensor
-
-
 def training_prompts(
     truth: Tensor, support: Tensor, neighbours: Tensor, synergy: Tensor,
     low: Tensor, high: Tensor, generator: torch.Generator, kind: Tensor | None = None,
-) -> DrawnPrompts:
+) -> PromptBatch:
     """Prompts for B masks, as varied as inference makes them.
 
     Args:
@@ -168,7 +158,7 @@ def training_prompts(
     confidence = synergy[:, None].clone()
     told = from_map & (rand(b) < 0.85) | (kind == 2) & (rand(b) < 0.7)
     confidence[~(told | (kind == 0) & (rand(b) < 0.15))] = torch.nan
-    return DrawnPrompts(points, labels, boxes, masks, confidence)
+    return PromptBatch(points, labels, boxes, masks, confidence)
 
 
 def _truth_points(truth: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..models.embedded_network import EmbeddedNetwork, Pyramid, draw_prompts
-from .episodes import DrawnPrompts, Episodes, training_prompts
+from ..models.embedded_network import EmbeddedNetwork, Pyramid
+from ..prompting.confidence import fuse
+from ..prompting.synpo_parameters import SynPoParameters
+from .episodes import Episodes, training_prompts
+
+WEIGHTS = SynPoParameters().synergy_weights(2)  # of the product and of each map
 
 
 @dataclass(frozen=True)
@@ -87,19 +91,14 @@ def synergy_maps(
         mean = torch.einsum("bcn,btn->btc", s.flatten(2), inside) / total[..., None]
         maps.append(torch.einsum("bchw,btc->bthw", q, mean))
         own.append(torch.einsum("bcn,btc->btn", s.flatten(2), mean.detach()))
-    fused = fuse(*maps)
+    fused = fuse(maps, *WEIGHTS)
     with torch.no_grad():
-        negative = fuse(*own)
+        negative = fuse(own, *WEIGHTS)
         outside = (inside <= 0).float()
         n = outside.sum(2).clamp(min=1)
         low = (negative * outside).sum(2) / n
         deviation = (((negative - low[..., None]) ** 2 * outside).sum(2) / n).sqrt()
     return Synergy(fused.flatten(0, 1), low.flatten(), deviation.flatten())
-
-
-def fuse(first: Tensor, second: Tensor) -> Tensor:
-    """SynMap = 0.8 S1 S2 + 0.1 S1 + 0.1 S2."""
-    return 0.8 * first * second + 0.1 * first + 0.1 * second
 
 
 def mask_loss(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,18 +116,6 @@ def mask_loss(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         overlap = ((mask & real).sum((1, 2)) / union.clamp(min=1)).where(union > 0, 1.0)
         overlap = overlap.where(real.flatten(1).any(1), torch.zeros_like(overlap))
     return (entropy + dice).mean(), overlap
-
-
-def decode(
-    network: EmbeddedNetwork, pyramid: Pyramid, prompts: DrawnPrompts
-) -> tuple[Tensor, Tensor]:
-    """Logits (B, m, m) and judgements (B, 2) for one prompt a picture."""
-    maps = draw_prompts(
-        pyramid.matching, prompts.points, prompts.labels, boxes=prompts.boxes,
-        masks=prompts.masks, confidence=prompts.confidence,
-    )
-    logits, judgements = network.decoder(pyramid, maps)
-    return logits[:, 0], judgements
 
 
 def judgement_loss(judgements: Tensor, overlap: Tensor, there: Tensor) -> Tensor:
@@ -168,12 +155,11 @@ def losses(network: EmbeddedNetwork, e: Episodes, generator: torch.Generator) ->
         )
         again = torch.rand(1, generator=generator, device=truth.device).item() < 0.25
         if again:  # as the refinement does: the first answer comes back as a mask prompt
-            first, _ = decode(network, queries, prompts)
+            first, _ = network.decode(queries, prompts)
             redo = torch.rand(len(first), 1, 1, 1, generator=generator, device=truth.device) < 0.6
-            small = F.interpolate(first[:, None], scale_factor=0.5, mode="area")
-            prompts = DrawnPrompts(prompts.points, prompts.labels, prompts.boxes,
-                                   torch.where(redo, small, prompts.masks), prompts.confidence)
-    logits, judgements = decode(network, queries, prompts)
-    mask, overlap = mask_loss(logits, truth)
+            small = F.interpolate(first, scale_factor=0.5, mode="area")
+            prompts = replace(prompts, masks=torch.where(redo, small, prompts.masks))
+    logits, judgements = network.decode(queries, prompts)
+    mask, overlap = mask_loss(logits[:, 0], truth)
     there = truth.flatten(1).sum(1) > 0
     return Losses(contrast, synergy, mask, judgement_loss(judgements, overlap, there))
