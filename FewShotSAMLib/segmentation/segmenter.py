@@ -28,7 +28,7 @@ from ..models.devices import ChosenDevice, choose_device
 from ..models.memory import MemoryPolicy
 from ..models.registry import load_models
 from ..prompting.point_prompts import PointPrompts
-from ..prompting.synpo import SynPo
+from ..prompting.synpo import SynPo, SynPoSupport
 from ..prompting.synpo_parameters import SynPoParameters
 from .encoding import Encoders, SliceEncoder, to_pictures
 from .independent import segment_independently
@@ -229,8 +229,9 @@ class Segmenter:
             for structure, proposal in zip(work.structures, proposals, strict=True)
         }
 
-    def work(self, volume: Volume, supports: Sequence[Support]) -> Work:
+    def work(self, volume: Volume, supports: Sequence[Support] | Support) -> Work:
         """The query made ready, for those who go on by themselves (canonical orientation)."""
+        supports = _as_list(supports)
         query = self._query(volume, _common_axis(supports), None)
         return self._work(query, supports, _range(query, None), self.seed)
 
@@ -267,7 +268,8 @@ class Segmenter:
         synpo = SynPo(
             SynPoParameters.for_modality(modality, roi_size=query.roi.size)
         )
-        prepared: dict[int, list] = {}
+        segments = _segments(supports)
+        prepared: dict[int, list[SynPoSupport]] = {label: [] for label in segments}
         drawn: list[DrawnSlice] = []
         for support in supports:
             self._prepare(support, synpo, prepared)
@@ -279,11 +281,17 @@ class Segmenter:
                         support.slices_of(label), support.positions_of(label), strict=True
                     )
                 ]
-        names = {v: s.name for v, s in _segments(supports).items()}
         structures = tuple(
-            Structure(label, names[label], tuple(prepared[label])) for label in sorted(prepared)
+            Structure(label, segments[label].name, tuple(kept))
+            for label, kept in prepared.items()
+            if kept
         )
-        largest = max(structures, key=lambda s: s.label).label
+        if not structures:
+            raise InputError(
+                "nothing that was marked lies in the part of its image that the model sees; mark "
+                "the structure inside the body"
+            )
+        largest = structures[-1].label
         stack = query.stack
         return Work(
             slices=SliceEncoder(stack, query.intensity, query.frame, query.roi, self.encoders),
@@ -299,27 +307,28 @@ class Segmenter:
             assume_present=assume_present,
         )
 
-    def _prepare(self, support: Support, synpo: SynPo, prepared: dict[int, list]) -> None:
+    def _prepare(
+        self, support: Support, synpo: SynPo, prepared: dict[int, list[SynPoSupport]]
+    ) -> None:
         """Adds what the method keeps of each of the support's slices, by label."""
         dx, dy, _ = support.spacing
         images = support.images()
         frame, roi = self._frames(images.shape[1:3], (dx, dy), support.field)
         valid = inside_picture(roi, self.encoders.device)
         masks = {label: support.masks(label) for label in support.names}
-        for place in np.arange(len(images)):
+        for place, image in enumerate(images):
             encoded = self.encoders.encode(
-                to_pictures(images[place : place + 1], frame, self.encoders.device)
+                to_pictures(image[None], frame, self.encoders.device)
             )
-            for label in support.names:
+            for label, drawn in masks.items():
                 if place not in support.positions_of(label):
                     continue
-                mask = torch.from_numpy(np.ascontiguousarray(masks[label][place]))[None]
+                mask = torch.from_numpy(np.ascontiguousarray(drawn[place]))[None]
                 cover = roi.masks_to_model(mask.to(self.encoders.device))[0, 0]
-                if not bool((cover > 0).any()):
-                    continue
-                prepared.setdefault(label, []).append(
-                    synpo.prepare([f[0] for f in encoded.features], cover, valid=valid)
-                )
+                if bool((cover > 0).any()):
+                    prepared[label].append(
+                        synpo.prepare([f[0] for f in encoded.features], cover, valid=valid)
+                    )
 
 
 def _as_list(supports: Sequence[Support] | Support) -> Sequence[Support]:
