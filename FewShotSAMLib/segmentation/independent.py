@@ -51,17 +51,21 @@ def segment_independently(work: Work, monitor: Monitor) -> list[SliceResult]:
                     if work.assume_present or score >= PRESENT:
                         found[structure.label] = masks.logits[row]
                 pixels = work.write(index, found)
+                here = []
                 for n, (structure, proposal) in enumerate(
                     zip(work.structures, proposals, strict=True)
                 ):
                     area = pixels.get(structure.label, 0)
                     by_hand = (index, structure.label) in drawn
-                    results.append(SliceResult(
+                    here.append(SliceResult(
                         index, structure.label,
                         None if by_hand else work.in_slice(proposal.prompts[k]),
                         1.0 if by_hand else scores[n],
                         area > 0, area * work.pixel_mm2,
                         "support" if by_hand else "prompted",
                     ))
+                results += here
+                if monitor.show:
+                    monitor.show(index, work.labels[index], here)
     monitor.report("slices", work.last - work.first + 1, work.last - work.first + 1)
     return results

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from .results import Cancelled, Progress, ProgressCallback
+import numpy as np
+
+from .results import Cancelled, Progress, ProgressCallback, SliceResult
+
+# Called with a slice's index, its labels (H, W) and its results, all in canonical orientation.
+ShowSlice = Callable[[int, np.ndarray, Sequence[SliceResult]], None]
 
 
 class Monitor:
-    """Passes progress on, stops when asked to, and keeps seconds per stage."""
+    """Passes progress and first labels on, stops when asked to, and keeps seconds per stage."""
 
     def __init__(
-        self, progress: ProgressCallback | None = None, cancel: threading.Event | None = None
+        self,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+        show: ShowSlice | None = None,
     ) -> None:
         self._progress, self._cancel = progress, cancel
+        self.show = show
         self.seconds: dict[str, float] = {}
 
     def check(self) -> None:

@@ -99,6 +99,7 @@ def propagate(
             for label, index in list(found):
                 if label == structure.label:
                     fronts += start_fronts(work, structure, index, found, p)
+        _show(work, found, {index for _, index in found}, monitor)
     _advance(work, fronts, found, monitor, p)
     with monitor.stage("labels"):
         return _write(work, found)
@@ -158,6 +159,10 @@ def _advance(
                 memory = _remember(work, index, new.logits)
             ahead.append(replace(front, index=index, logits=new.logits, memory=memory))
         fronts = ahead
+        with monitor.stage("preview"):
+            reached = {front.index for front in fronts}
+            so_far = {k: _merged(several) for k, several in arrivals.items() if k[1] in reached}
+            _show(work, found | so_far, reached, monitor)
     for key, several in arrivals.items():
         found[key] = _merged(several)
     monitor.report("propagate", total, total)
@@ -268,17 +273,33 @@ def _write(work: Work, found: Masks) -> list[SliceResult]:
     """Fills the labels, and a result for every slice of the range and structure."""
     results = []
     for index in range(work.first, work.last + 1):
-        here = {label: f for (label, k), f in found.items() if k == index}
-        pixels = work.write(
-            index, {label: f.logits for label, f in here.items() if f.source != "support"}
-        )
-        for structure in work.structures:
-            f = here.get(structure.label)
-            area = pixels.get(structure.label, 0)
-            results.append(SliceResult(
-                index, structure.label,
-                None if f is None or f.prompts is None else work.in_slice(f.prompts),
-                0.0 if f is None else f.score, area > 0, area * work.pixel_mm2,
-                "propagated" if f is None else f.source,
-            ))
+        results += _write_slice(work, index, found)
     return results
+
+
+def _write_slice(work: Work, index: int, found: Masks) -> list[SliceResult]:
+    results = []
+    here = {label: f for (label, k), f in found.items() if k == index}
+    pixels = work.write(
+        index, {label: f.logits for label, f in here.items() if f.source != "support"}
+    )
+    for structure in work.structures:
+        f = here.get(structure.label)
+        area = pixels.get(structure.label, 0)
+        results.append(SliceResult(
+            index, structure.label,
+            None if f is None or f.prompts is None else work.in_slice(f.prompts),
+            0.0 if f is None else f.score, area > 0, area * work.pixel_mm2,
+            "propagated" if f is None else f.source,
+        ))
+    return results
+
+
+def _show(work: Work, found: Masks, reached: set[int], monitor: Monitor) -> None:
+    """Labels of some slices as they are now; the end writes them again, from all fronts."""
+    if monitor.show is None:
+        return
+    for index in sorted(reached):
+        if work.first <= index <= work.last:
+            results = _write_slice(work, index, found)
+            monitor.show(index, work.labels[index], results)

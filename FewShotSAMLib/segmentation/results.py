@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..data.volume import Volume
 from ..models.interfaces import ModelCard
 from ..prompting.point_prompts import PointPrompts
@@ -49,6 +51,43 @@ class SliceResult:
     present: bool
     area_mm2: float
     source: str
+
+
+@dataclass(frozen=True, eq=False)
+class SlicePreview:
+    """Labels of one slice while the rest is still being worked on; a later one replaces it.
+
+    Attributes:
+        axis: the slice's array axis of the query's own voxels, 0 = k, 1 = j, 2 = i.
+        index: along that axis, from 0.
+        labels: 2-D, uint8 or uint16, what `voxels.take(index, axis)` would give of the labels.
+        results: one for each structure.
+    """
+
+    axis: int
+    index: int
+    labels: np.ndarray
+    results: tuple[SliceResult, ...]
+
+
+PreviewCallback = Callable[[SlicePreview], None]
+
+
+@dataclass(frozen=True, eq=False)
+class SliceAnswer:
+    """One slice segmented on its own.
+
+    Attributes:
+        preview: its labels and results.
+        prompts: by label, the points that were used, in pixels (x, y) of the slice as shown.
+            A structure that was drawn by hand in this slice has none.
+        confidence: by label, float32 of the labels' shape: how much each pixel looks like the
+            structure. Lowest where the model does not see.
+    """
+
+    preview: SlicePreview
+    prompts: Mapping[int, PointPrompts]
+    confidence: Mapping[int, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,9 +32,17 @@ from ..prompting.synpo import SynPo, SynPoSupport
 from ..prompting.synpo_parameters import SynPoParameters
 from .encoding import Encoders, SliceEncoder, to_pictures
 from .independent import segment_independently
-from .monitor import Monitor
+from .monitor import Monitor, ShowSlice
+from .one_slice import segment_one
 from .propagation import propagate
-from .results import ProgressCallback, SliceResult, VolumeResult
+from .results import (
+    PreviewCallback,
+    ProgressCallback,
+    SliceAnswer,
+    SlicePreview,
+    SliceResult,
+    VolumeResult,
+)
 from .slices import Structure, propose
 from .work import DrawnSlice, Work, inside_picture
 
@@ -110,6 +118,16 @@ class _Query:
         """A slice's index along the file's own axis; its own inverse."""
         return self.orientation.canonical_index(GRID_AXIS[self.axis], index)
 
+    @property
+    def file_axis(self) -> int:
+        """The file's array axis (0 = k, 1 = j, 2 = i) that slices lie along."""
+        return 2 - self.orientation.permutation[GRID_AXIS[self.axis]]
+
+    def in_file(self, plane: np.ndarray) -> np.ndarray:
+        """One slice (H, W) as a 2-D array in the file's own order, a copy."""
+        whole = self.orientation.restore(put_slices(plane[None], self.axis))
+        return np.array(whole.take(0, self.file_axis))
+
 
 class Segmenter:
     """Networks and a prompt method, ready for any number of volumes. See `load_segmenter`."""
@@ -118,6 +136,7 @@ class Segmenter:
         self, encoders: Encoders, device: ChosenDevice, method: str = "synpo", seed: int = 0
     ) -> None:
         self.encoders, self.device, self.method, self.seed = encoders, device, method, seed
+        self._opened: tuple[tuple, _Query, Work] | None = None  # of the last `segment_slice`
 
     def segment(
         self,
@@ -131,6 +150,7 @@ class Segmenter:
         window: tuple[float, float] | None = None,
         seed: int | None = None,
         assume_present: bool = False,
+        preview: PreviewCallback | None = None,
     ) -> VolumeResult:
         """Segments every structure of the supports in the volume.
 
@@ -149,6 +169,7 @@ class Segmenter:
             seed: instead of the segmenter's.
             assume_present: every slice of the range holds every structure (the papers' "given
                 slices"), so none is left empty for want of certainty.
+            preview: called with a slice each time it has new labels, from this thread.
 
         Raises:
             InputError: nothing to segment, supports that do not fit together, a range outside of
@@ -164,6 +185,7 @@ class Segmenter:
             axis = _common_axis(supports)
             query = self._query(volume, axis, window)
             chosen = _range(query, range)
+        monitor.show = _shower(query, preview)
         with monitor.stage("support"):
             work = self._work(query, supports, chosen, seed, assume_present)
         results = STRATEGIES[strategy](work, monitor)
@@ -228,6 +250,52 @@ class Segmenter:
             structure.label: work.in_slice(proposal.prompts[0])
             for structure, proposal in zip(work.structures, proposals, strict=True)
         }
+
+    def segment_slice(
+        self,
+        volume: Volume,
+        supports: Sequence[Support] | Support,
+        slice_index: int,
+        *,
+        prompts: Mapping[int, PointPrompts] | None = None,
+        window: tuple[float, float] | None = None,
+        seed: int | None = None,
+    ) -> SliceAnswer:
+        """One slice on its own, the quickest look at what the supports give.
+
+        What was computed for the volume and the supports is kept until others are given, so that
+        asking again with other points takes the decoder's time only.
+
+        Args:
+            slice_index: along the file's own axis, from 0.
+            prompts: by label, points in pixels (x, y) of the slice as shown, instead of the
+                chosen ones. The structure is then taken to be there; with no positive point it is
+                taken not to be. Negative points that the model does not see are left out.
+            window, seed: as for `segment`.
+
+        Raises:
+            InputError: as for `segment`; prompts for a label that is not segmented or was drawn
+                by hand in this slice; a positive point outside of what the model sees.
+        """
+        supports = _as_list(supports)
+        seed = self.seed if seed is None else seed
+        key = (volume, *supports, window, seed)
+        if self._opened is None or not _same(self._opened[0], key):
+            query = self._query(volume, _common_axis(supports), window)
+            work = self._work(query, supports, _range(query, None), seed)
+            work.slices.batch = 1  # neighbours are not asked for
+            self._opened = (key, query, work)
+        _, query, work = self._opened
+        first, _ = _range(query, (slice_index, slice_index))
+        one = segment_one(replace(work, first=first, last=first), first, prompts or {})
+        return SliceAnswer(
+            SlicePreview(
+                query.file_axis, slice_index, query.in_file(one.labels),
+                tuple(_in_file(r, query) for r in one.results),
+            ),
+            {r.label: r.prompts for r in one.results if r.prompts is not None},
+            {label: query.in_file(one_map) for label, one_map in one.confidence.items()},
+        )
 
     def work(self, volume: Volume, supports: Sequence[Support] | Support) -> Work:
         """The query made ready, for those who go on by themselves (canonical orientation)."""
@@ -379,6 +447,25 @@ def _range(query: _Query, asked: tuple[int, int] | None) -> tuple[int, int]:
         )
     ends = sorted((query.file_index(first), query.file_index(last)))
     return ends[0], ends[1]
+
+
+def _same(one: tuple, other: tuple) -> bool:
+    """The same volume and supports (not merely equal ones), and equal settings."""
+    return len(one) == len(other) and all(a is b or a == b for a, b in zip(one, other))
+
+
+def _shower(query: _Query, preview: PreviewCallback | None) -> ShowSlice | None:
+    """From slices in canonical orientation to previews of the file's."""
+    if preview is None:
+        return None
+
+    def show(index: int, plane: np.ndarray, results: Sequence[SliceResult]) -> None:
+        preview(SlicePreview(
+            query.file_axis, query.file_index(index), query.in_file(plane),
+            tuple(_in_file(r, query) for r in results),
+        ))
+
+    return show
 
 
 def _in_file(result: SliceResult, query: _Query) -> SliceResult:
