@@ -1,0 +1,320 @@
+"""FoB's networks (CVPR 2026): what is learnt of the background-prompt generator.
+
+The modules carry the names of the published checkpoints, so that their 688 tensors load with
+`strict=True`. Each one works on a whole batch of queries with one support each; how they follow
+one another is in `prompting/fob.py`, where the points are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+OFFSETS = 8  # places that the refinement looks at around each point
+MODALITIES = ("CT", "MR", "any")
+
+
+@dataclass(frozen=True)
+class FobConfig:
+    """Sizes and variants of a FoB network, stored with weights trained here.
+
+    Attributes:
+        backbone: "resnet101" (published), or "embedded": the embedded model's pyramid, frozen,
+            with a small adapter.
+        channels: C of the features.
+        points: K background prompts.
+        grid: cells a side of the feature map.
+        image_size: S, pixels a side of pictures, masks, maps and points.
+        key_stride: side of the blocks of cells that are averaged into one key and value of the
+            context's attention; 1 as published.
+        pyramid: channels of the embedded model's maps that the adapter reads, "embedded" only.
+        refinement: "official", as published: the sampler is fed pixel coordinates, prototypes
+            in sorted order are paired with unsorted points, and nothing reaches these weights in
+            training. "repaired": normalised coordinates, one order, gradients.
+        framing: what a picture shows: "slice", the whole slice stretched to the square, or
+            "body", the square around the body that the promptable model sees.
+        modality: "CT", "MR" or "any", what the weights were trained on.
+    """
+
+    backbone: Literal["resnet101", "embedded"] = "resnet101"
+    channels: int = 512
+    points: int = 10
+    grid: int = 64
+    image_size: int = 256
+    key_stride: int = 1
+    pyramid: tuple[int, ...] = ()
+    refinement: Literal["official", "repaired"] = "official"
+    framing: Literal["slice", "body"] = "slice"
+    modality: str = "any"
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("backbone", ("resnet101", "embedded")),
+            ("refinement", ("official", "repaired")),
+            ("framing", ("slice", "body")),
+            ("modality", MODALITIES),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, "
+                                 f"not {getattr(self, name)!r}")
+
+
+class ResNetEncoder(nn.Module):
+    """ResNet-101 without strides in its third and fourth group of layers (methods, section 2.2).
+
+    (N, 3, S, S) z-scored pictures -> features (N, C, S/4, S/4) and one threshold a picture (N, 1).
+    """
+
+    def __init__(self, c: FobConfig) -> None:
+        super().__init__()
+        from torchvision.models import resnet101
+
+        whole = resnet101(weights=None, replace_stride_with_dilation=[True, True, False])
+        self.backbone = nn.ModuleDict(dict(whole.named_children()))
+        self.reduce1 = nn.Conv2d(1024, c.channels, 1, bias=False)
+        self.reduce2 = nn.Conv2d(2048, c.channels, 1, bias=False)  # in the checkpoints, unused
+        self.reduce1d = nn.Linear(1000, 1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = images
+        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3"):
+            x = self.backbone[name](x)
+        features = self.reduce1(x)
+        x = self.backbone["layer4"](x)
+        x = self.backbone["fc"](self.backbone["avgpool"](x).flatten(1))
+        return features, self.reduce1d(x)
+
+
+class PyramidEncoder(nn.Module):
+    """The embedded model's maps made one: a light backbone whose larger part is not trained.
+
+    (N, sum of channels, grid, grid) maps, side by side -> features (N, C, grid, grid) and one
+    threshold a picture (N, 1).
+    """
+
+    def __init__(self, c: FobConfig) -> None:
+        super().__init__()
+        self.mix = nn.Sequential(nn.Conv2d(sum(c.pyramid), c.channels, 1), _norm(c.channels))
+        self.blocks = nn.Sequential(*(_Block(c.channels, d) for d in (1, 2, 4)))
+        self.reduce1d = nn.Linear(c.channels, 1)
+        nn.init.zeros_(self.reduce1d.weight)
+        nn.init.constant_(self.reduce1d.bias, -10.0)  # half at a cosine of 0.5
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.blocks(self.mix(maps))
+        return features, self.reduce1d(features.mean((2, 3)))
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(8, channels)
+
+
+class _Block(nn.Module):
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, 1, dilation, dilation, bias=False)
+        self.norm = _norm(channels)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.last = _norm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.last(self.second(F.relu(self.norm(self.first(x)))))
+
+
+def attend(
+    x: Tensor,
+    attention: nn.MultiheadAttention,
+    *,
+    keys: Tensor | None = None,
+    key_bias: Tensor | None = None,
+) -> Tensor:
+    """One-head attention of (B, L, C) tokens to themselves, or to `keys` (B, M, C), with a bias
+    (B, M) for each key.
+
+    The published network adds m_i + m_j to the score of token i for token j; m_i is the same for
+    all of a token's keys, so the softmax drops it.
+    """
+    weights = attention.in_proj_weight.chunk(3)
+    biases = attention.in_proj_bias.chunk(3)
+    keys = x if keys is None else keys
+    q, k, v = (
+        F.linear(t, w, b)[:, None] for t, w, b in zip((x, keys, keys), weights, biases, strict=True)
+    )
+    mask = None
+    if key_bias is not None:
+        mask = key_bias[:, None, None].to(q.dtype).expand(-1, 1, x.shape[1], -1)
+    return attention.out_proj(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[:, 0])
+
+
+def sinusoid(count: int, channels: int) -> Tensor:
+    """Position codes (count, channels): sines in even, cosines in odd channels."""
+    place = torch.arange(count)[:, None]
+    rate = torch.exp(torch.arange(0, channels, 2) * (-math.log(10000.0) / channels))
+    code = torch.zeros(count, channels)
+    code[:, 0::2] = torch.sin(place * rate)
+    code[:, 1::2] = torch.cos(place * rate)
+    return code
+
+
+class PromptMatching(nn.Module):
+    """How each place of the query fits each background prototype: Phi (methods, section 2.6)."""
+
+    def __init__(self, c: FobConfig) -> None:
+        super().__init__()
+        n = c.channels
+        self.support_proj = nn.Linear(n, n)
+        self.query_proj = nn.Linear(n, n)
+        self.self_update_proj = nn.Sequential(nn.Linear(n, 2 * n), nn.ReLU(), nn.Linear(2 * n, n))
+
+    def forward(self, query: Tensor, prototypes: Tensor) -> Tensor:
+        """(B, L, C) and (B, K, C) -> (B, K, L)."""
+        support = self.support_proj(prototypes)
+        support = (1 + torch.tanh(self.self_update_proj(support))) * support
+        return support @ self.query_proj(query).transpose(1, 2)
+
+
+class MaskedAttention(nn.Module):
+    """Background-centric context: the query's places see one another, drawn to where the
+    background prototypes fit (methods, section 2.6)."""
+
+    def __init__(self, c: FobConfig) -> None:
+        super().__init__()
+        n = c.channels
+        self.mha = nn.MultiheadAttention(n, 1, batch_first=True)
+        self.norm1, self.norm2 = nn.LayerNorm(n), nn.LayerNorm(n)
+        self.ffn = nn.Sequential(nn.Linear(n, n), nn.ReLU(), nn.Linear(n, n))
+        self.matching_head = PromptMatching(c)
+        self.conv = nn.Conv2d(c.points, 1, 1)
+        self.key_stride = c.key_stride
+        self.learnable_pos = nn.Parameter(torch.randn(1, n, c.grid, c.grid))
+        self.register_buffer("order", sinusoid(c.points, n), persistent=False)
+
+    def forward(self, query: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
+        """Suppressed features (B, C, h, w) and prototypes (B, K, C) -> context (B, C, h, w) and
+        Phi (B, K, h, w)."""
+        b, _, h, w = query.shape
+        placed = query + self.learnable_pos
+        x = placed.flatten(2).transpose(1, 2)
+        fit = self.matching_head(x, prototypes + self.order).unflatten(2, (h, w))
+        bias = F.relu(self.conv(fit))
+        keys = None
+        if self.key_stride > 1:
+            bias, placed = (F.avg_pool2d(t, self.key_stride) for t in (bias, placed))
+            keys = placed.flatten(2).transpose(1, 2)
+        x = self.norm1(x + attend(x, self.mha, keys=keys, key_bias=bias.flatten(1)))
+        x = self.norm2(x + self.ffn(x))
+        return x.transpose(1, 2).unflatten(2, (h, w)), fit
+
+
+class Head(nn.Module):
+    """Context -> one map for each background point, at feature resolution (methods, 2.7)."""
+
+    def __init__(self, c: FobConfig) -> None:
+        super().__init__()
+        self.head = nn.Sequential(
+            nn.Conv2d(c.channels, c.channels, 1),
+            nn.InstanceNorm2d(c.channels, affine=True),
+            nn.ReLU(),
+            nn.Conv2d(c.channels, c.points, 1),
+        )
+
+    def forward(self, context: Tensor) -> Tensor:
+        return self.head(context)
+
+
+class PromptGraph(nn.Module):
+    """Exchange between the points, by likeness of the support's prototypes and along the ring
+    (methods, graph part of SPR)."""
+
+    def __init__(self, c: FobConfig) -> None:
+        super().__init__()
+        n, k = c.channels, c.points
+        self.W_theta, self.W_phi = nn.Linear(n, n), nn.Linear(n, n)
+        self.W = nn.Linear(n, n, bias=False)
+        self.mlp_mod = nn.Sequential(nn.Linear(n, n), nn.ReLU(), nn.Linear(n, n))
+        self.alpha = nn.Parameter(torch.tensor(0.5))
+        eye = torch.eye(k)
+        self.register_buffer("ring", eye.roll(1, 0) + eye.roll(-1, 0), persistent=False)
+
+    def forward(self, query: Tensor, support: Tensor) -> Tensor:
+        """(B, K, C) prototypes of both -> (B, K, C)."""
+        alike = self.W_theta(support) @ self.W_phi(support).transpose(1, 2)
+        alike = (alike / math.sqrt(support.shape[-1])).softmax(-1)
+        alpha = self.alpha.clamp(0, 1)
+        graph = alpha * alike + (1 - alpha) * self.ring
+        graph = graph / graph.sum(-1, keepdim=True)
+        return F.relu(graph @ (self.mlp_mod(query).sigmoid() * self.W(query)))
+
+
+class DeformableStep(nn.Module):
+    """Looks at eight places around each point and moves it (methods, section 2.8)."""
+
+    def __init__(self, c: FobConfig) -> None:
+        super().__init__()
+        n = c.channels
+        self.normalised = c.refinement == "repaired"
+        self.side = c.image_size
+        self.offset_pred = nn.Linear(2 * n, 2 * OFFSETS)
+        self.scale_mod = nn.Sequential(nn.Linear(2 * n, n), nn.ReLU(), nn.Linear(n, 1))
+        self.attn_weight = nn.Linear(n, OFFSETS)
+
+    def forward(
+        self, query: Tensor, points: Tensor, support: Tensor, features: Tensor, graph: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Sampled features (B, K, C) and moved points (B, K, 2), pixels of the picture."""
+        offset = self.offset_pred(torch.cat([query, graph], -1)).unflatten(-1, (OFFSETS, 2))
+        scale = 2 * self.scale_mod(torch.cat([query, support], -1)).sigmoid()
+        places = points[:, :, None] + scale[..., None] * offset  # (B, K, 8, 2)
+        unit = places / (self.side - 1) if self.normalised else places
+        seen = F.grid_sample(features, unit * 2 - 1, mode="bilinear", align_corners=True)
+        weight = self.attn_weight(query).softmax(-1)
+        feature = torch.einsum("bcko,bko->bkc", seen, weight)
+        return feature, (places * weight[..., None]).sum(2)
+
+
+class Refinement(nn.Module):
+    """Structure-guided prompt refinement (SPR): three steps (methods, section 2.8)."""
+
+    steps = 3
+
+    def __init__(self, c: FobConfig) -> None:
+        super().__init__()
+        n = c.channels
+        self.gcn = PromptGraph(c)
+        self.self_attn = nn.MultiheadAttention(n, 1, batch_first=True)
+        self.deform_attn = DeformableStep(c)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(n) for _ in range(3))
+
+    def forward(self, query: Tensor, points: Tensor, support: Tensor, features: Tensor) -> Tensor:
+        """Query and support prototypes (B, K, C), points (B, K, 2), query features (B, C, h, w)
+        -> moved points (B, K, 2)."""
+        graph = self.gcn(query, support)
+        x = self.norm1(query + graph)
+        x = self.norm2(x + attend(x, self.self_attn))
+        for _ in range(self.steps):
+            seen, points = self.deform_attn(x, points, support, features, graph)
+            x = self.norm3(x + seen)
+        return points
+
+
+class FobNetwork(nn.Module):
+    """All of FoB's weights. With the default configuration: the published 688 tensors."""
+
+    def __init__(self, config: FobConfig | None = None) -> None:
+        super().__init__()
+        c = self.config = config or FobConfig()
+        self.encoder = ResNetEncoder(c) if c.backbone == "resnet101" else PyramidEncoder(c)
+        self.head = Head(c)
+        self.masked_attention = MaskedAttention(c)
+        # Of the coarse map, in training: background counts a tenth.
+        self.nllloss = nn.NLLLoss(weight=torch.tensor([0.1, 1.0]))
+        self.refine = Refinement(c)
+        if c.backbone == "embedded":  # so that Phi starts near its target, not hundreds away
+            nn.init.normal_(self.masked_attention.learnable_pos, std=0.1)
+            with torch.no_grad():
+                self.masked_attention.matching_head.support_proj.weight.mul_(0.1)

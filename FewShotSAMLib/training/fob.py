@@ -1,0 +1,245 @@
+"""A run of FoB's training: its state, its steps, its log (methods, section 2, training).
+
+Where the episodes come from is the caller's: supervoxels of unlabelled volumes (`fob_volumes`) or
+generated pictures (`fob_generated`).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.errors import InputError
+from ..models.embedded import EmbeddedModel
+from ..models.fob import pyramid_maps
+from ..models.fob_network import FobConfig, FobNetwork
+from ..prompting.fob import Fob
+from .fob_losses import FobBatch, FobLosses, answers, fob_losses, prompt_error, usable
+
+LOSSES = ("heat", "fit", "points", "contrast", "coarse")
+
+
+@dataclass(frozen=True)
+class FobSchedule:
+    """Steps and learning rate: rate * factor ** (step // every), Adam. The defaults are FoB's."""
+
+    steps: int = 39_000
+    rate: float = 1e-4
+    factor: float = 0.98
+    every: int = 3000
+
+    def at(self, step: int) -> float:
+        return self.rate * self.factor ** (step // self.every)
+
+
+class EpisodeSource(Protocol):
+    """Makes the batch of a step; the same step always makes the same batch."""
+
+    def batch(self, step: int) -> FobBatch: ...
+
+    def held_out(self) -> list[FobBatch]: ...
+
+
+class FobTraining:
+    """Network, optimiser and the steps done so far.
+
+    Args:
+        config: sizes and variants.
+        device: "cpu", "cuda", ...
+        seed: of the initial weights.
+        schedule: of the learning rate.
+        backbone: the embedded model, for networks that read its features; it is not trained.
+    """
+
+    def __init__(
+        self,
+        config: FobConfig,
+        device: str,
+        seed: int,
+        schedule: FobSchedule,
+        backbone: EmbeddedModel | None = None,
+    ) -> None:
+        torch.manual_seed(seed)
+        self.device, self.seed, self.schedule = torch.device(device), seed, schedule
+        self.backbone = backbone
+        self.network = FobNetwork(config).to(self.device)
+        self.network.encoder.to(memory_format=torch.channels_last)
+        self.fob = Fob(self.network)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=schedule.rate)
+        self.step, self.seconds = 0, 0.0
+
+    def _autocast(self) -> AbstractContextManager:
+        """bfloat16 for the small network; the published one is trained in float32."""
+        if self.backbone is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if self.backbone is not None:
+            with torch.no_grad(), self._autocast():
+                grey = images.mean(1, keepdim=True).contiguous(memory_format=torch.channels_last)
+                images = pyramid_maps(self.backbone.network.encoder(grey))
+        with self._autocast():
+            return self.network.encoder(images.contiguous(memory_format=torch.channels_last))
+
+    def forward(self, batch: FobBatch) -> tuple:
+        """Answers and supports on a batch."""
+        pairs = len(batch.support)
+        features, threshold = self._encoded(torch.cat([batch.support, batch.query]))
+        features = features.float()
+        with self._autocast():
+            return answers(
+                self.fob, (features[:pairs], features[pairs:]), threshold[pairs:].float(), batch
+            )
+
+    def one_step(self, batch: FobBatch) -> FobLosses | None:
+        """Learns from a batch; None where nothing of it is marked on both sides."""
+        batch = _only(batch, usable(batch))
+        if not len(batch.picture):
+            self.step += 1
+            return None
+        self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.at(self.step)
+        answer, supports = self.forward(batch)
+        parts = fob_losses(self.fob, answer, supports, batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        parts.total.backward()
+        self.optimiser.step()
+        self.step += 1
+        return parts
+
+    @torch.no_grad()
+    def error(self, batches: list[FobBatch]) -> dict[str, float]:
+        """Mean `prompt_error` on held-out batches."""
+        self.network.eval()
+        found: dict[str, list[float]] = {}
+        for batch in batches:
+            batch = _only(batch, usable(batch))
+            if len(batch.picture):
+                answer, _ = self.forward(batch)
+                for name, value in prompt_error(self.fob, answer, batch).items():
+                    found.setdefault(name, []).append(value)
+        return {name: float(np.nanmean(values)) for name, values in found.items()}
+
+    def save(self, path: Path) -> None:
+        """The whole run, written whole or not at all."""
+        partial = path.with_suffix(".partial")
+        torch.save({
+            "network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "step": self.step, "seconds": self.seconds, "seed": self.seed,
+            "config": json.dumps(asdict(self.network.config)),
+        }, partial)
+        partial.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Goes on from a saved run.
+
+        Raises:
+            InputError: not such a run, or one with another configuration.
+        """
+        try:
+            saved = torch.load(path, map_location=self.device, weights_only=True)
+            config = saved["config"]
+        except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError, OSError) as problem:
+            reason = str(problem).strip().splitlines()[0]
+            raise InputError(
+                f"{path}: not a run that can be resumed ({reason}); choose another folder"
+            ) from None
+        mine = json.dumps(asdict(self.network.config))
+        if config != mine:
+            raise InputError(
+                f"{path}: a run with other settings ({config}, asked for: {mine}); choose another "
+                "folder or the same settings"
+            )
+        self.network.load_state_dict(saved["network"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.step, self.seconds, self.seed = saved["step"], saved["seconds"], saved["seed"]
+
+
+def _only(batch: FobBatch, keep: Tensor) -> FobBatch:
+    return FobBatch(batch.support, batch.query, batch.picture[keep],
+                    batch.support_masks[keep], batch.query_masks[keep])
+
+
+def train(
+    run: FobTraining,
+    source: EpisodeSource,
+    folder: Path,
+    *,
+    minutes: float | None = None,
+    check_every: float = 120.0,
+    tell: Callable[[dict[str, float]], None] | None = None,
+) -> dict[str, float]:
+    """Trains to the end of the schedule, or for `minutes` in all, logging to `folder`/log.csv.
+
+    A run in the folder is resumed. It is saved at every check, and when it is interrupted.
+
+    Args:
+        check_every: seconds between checks of the held-out error.
+        tell: called with each row of the log.
+
+    Returns:
+        The last row of the log.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = folder / "run.pt"
+    if state.exists():
+        run.resume(state)
+    held_out = source.held_out()
+    last, next_check = time.monotonic(), run.seconds + check_every
+    sums: list[list[float]] = []
+    row: dict[str, float] = {}
+    try:
+        while run.step < run.schedule.steps and (minutes is None or run.seconds < minutes * 60):
+            parts = run.one_step(source.batch(run.step))
+            if parts is not None:
+                sums.append([getattr(parts, name).item() for name in LOSSES])
+            now = time.monotonic()
+            run.seconds, last = run.seconds + now - last, now
+            ends = run.step >= run.schedule.steps or (
+                minutes is not None and run.seconds >= minutes * 60)
+            if (run.seconds >= next_check or ends) and sums:
+                next_check = run.seconds + check_every
+                row = _log(folder / "log.csv", run, sums, run.error(held_out))
+                sums = []
+                run.save(state)
+                if tell is not None:
+                    tell(row)
+                last = time.monotonic()
+    finally:
+        run.save(state)
+    return row
+
+
+def _log(
+    path: Path, run: FobTraining, sums: list[list[float]], error: dict[str, float]
+) -> dict[str, float]:
+    means = np.mean(sums, axis=0)
+    row = {"step": run.step, "minutes": round(run.seconds / 60, 2)}
+    row |= {name: float(f"{value:.4g}") for name, value in zip(LOSSES, means, strict=True)}
+    row |= {name: round(value, 4) for name, value in error.items()}
+    fresh = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, row)
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
+    return row
+
+
+def print_row(row: dict[str, float]) -> None:
+    """A row of the log for a person, on stderr."""
+    print("  ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr, flush=True)

@@ -1,0 +1,112 @@
+"""The small FoB on generated pictures: python -m FewShotSAMLib.training.fob_generated --minutes 60.
+
+Its episodes are the embedded model's: half two slices of one generated patient, half two patients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from pathlib import Path
+
+import torch
+
+from ..data.errors import InputError
+from ..models.devices import choose_device
+from ..models.embedded import load_embedded
+from ..models.fob import embedded_config, save_fob
+from ..models.resources import sha256_of
+from .episodes import random_episodes
+from .fob import FobSchedule, FobTraining, print_row, train
+from .fob_losses import FobBatch
+
+FILE = "fob-embedded.safetensors"
+PAIRS, TARGETS, SIDE = 4, 3, 256
+LEAST = 12  # pixels of a structure that is asked for
+
+
+class GeneratedEpisodes:
+    """Freshly generated pairs for every step."""
+
+    def __init__(self, seed: int, device: torch.device, pairs: int = PAIRS) -> None:
+        self.seed, self.device, self.pairs = seed, device, pairs
+
+    def batch(self, step: int) -> FobBatch:
+        return self._batch(self.seed * 1_000_003 + step, self.pairs)
+
+    def held_out(self) -> list[FobBatch]:
+        return [self._batch(900_000_000 + index, 8) for index in range(3)]
+
+    def _batch(self, seed: int, pairs: int) -> FobBatch:
+        generator = torch.Generator(self.device).manual_seed(seed)
+        e = random_episodes(pairs, TARGETS, SIDE, generator, self.device)
+        masks = [m.flatten(0, 1) for m in (e.support_masks, e.query_masks)]
+        seen = (masks[0].sum((1, 2)) >= LEAST) & (masks[1].sum((1, 2)) >= LEAST)
+        picture = torch.arange(pairs, device=self.device).repeat_interleave(TARGETS)
+        return FobBatch(e.support, e.query, picture[seen], masks[0][seen], masks[1][seen])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, required=True, help="time to train, in all")
+    parser.add_argument("--steps", type=int, default=3000,
+                        help="steps of the learning rate's schedule, which ends at 1/64")
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=Path("training-fob-embedded"),
+                        help="where the run is kept; an unfinished one there is resumed")
+    parser.add_argument("--commit", default="", help="the sources' commit, for the provenance")
+    options = parser.parse_args(arguments)
+    try:
+        device = choose_device(options.device).device
+        backbone, _ = load_embedded(device)
+        schedule = FobSchedule(options.steps, options.rate, 0.5, max(1, options.steps // 7))
+        run = FobTraining(
+            embedded_config(backbone.network.config), device.type, options.seed, schedule, backbone
+        )
+        source = GeneratedEpisodes(options.seed, device)
+        row = train(run, source, options.folder, minutes=options.minutes, tell=print_row)
+    except InputError as problem:
+        print(f"training: error: {problem}", file=sys.stderr)
+        return 2
+    export(run, options.folder / FILE, row, commit=options.commit, command=(
+        f"python -m FewShotSAMLib.training.fob_generated --minutes {options.minutes:g} "
+        f"--steps {options.steps} --rate {options.rate:g} --device {device.type} "
+        f"--seed {run.seed}"
+    ))
+    return 0
+
+
+def export(run: FobTraining, path: Path, row: dict[str, float], **known: str) -> None:
+    """The weights as safetensors, and their provenance as JSON beside them."""
+    hardware = platform.processor() or platform.machine()
+    if run.device.type == "cuda":
+        hardware = torch.cuda.get_device_name()
+    provenance = known | {
+        "training_data": "generated images only",
+        "backbone_sha256": run.backbone.card.sha256,
+        "seed": run.seed,
+        "steps": run.step,
+        "hours": round(run.seconds / 3600, 2),
+        "hardware": f"{hardware}, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "error_on_generated_images": {
+            name: row[name]
+            for name in ("distance", "negatives_inside", "positives_inside") if name in row
+        },
+        "licence": "Apache-2.0",
+    }
+    save_fob(run.network, path, {
+        "backbone_sha256": run.backbone.card.sha256, "licence": "Apache-2.0",
+        "provenance": json.dumps(provenance),
+    })
+    text = json.dumps({"file": path.name, "sha256": sha256_of(path)} | provenance, indent=2)
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
