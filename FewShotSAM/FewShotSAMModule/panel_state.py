@@ -1,0 +1,219 @@
+"""What of the panel can be used when, and the one line that says why not.
+
+Plain decisions without Qt: the panel gathers `Facts`, asks `panel_state`, and applies the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .choices import Into, SupportSource
+
+IDLE, RUNNING, CANCELLING, INSTALLING = "idle", "running", "cancelling", "installing"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the panel sees at this moment.
+
+    Attributes:
+        volume: name of the chosen volume, "" for none.
+        volume_dimension: 3, or 2 for a single slice.
+        source: where the support comes from.
+        segmentation: name of the support segmentation, "" for none.
+        segments: how many segments it has; chosen: how many of them are ticked.
+        support_file: the chosen file's path, "" for none; support_file_exists: whether it is there.
+        into: where the result goes; output: name of the existing segmentation, "" for none.
+        job: `IDLE`, `RUNNING`, `CANCELLING` or `INSTALLING`.
+        first, last: the slice range asked for, counted from 0; last below 0 means the last slice.
+        slices: slices along the axis, 0 where it is not known yet.
+        current_slice: the slice shown, or None where no view shows one of the support's axis.
+        to_install, to_download: what the run needs first, by name.
+        reviewed: whether there is a result to review; doubtful: how many slices are in doubt.
+        decision: "accepted", "rejected" or "" of the slice shown.
+        has_prompts: whether prompts are shown now.
+    """
+
+    volume: str = ""
+    volume_dimension: int = 3
+    source: SupportSource = SupportSource.segmentation
+    segmentation: str = ""
+    segments: int = 0
+    chosen: int = 0
+    support_file: str = ""
+    support_file_exists: bool = False
+    into: Into = Into.new
+    output: str = ""
+    job: str = IDLE
+    first: int = 0
+    last: int = -1
+    slices: int = 0
+    current_slice: int | None = None
+    to_install: tuple[str, ...] = ()
+    to_download: tuple[str, ...] = ()
+    reviewed: bool = False
+    doubtful: int = 0
+    decision: str = ""
+    has_prompts: bool = False
+
+
+@dataclass(frozen=True)
+class PanelState:
+    """What to show.
+
+    Attributes:
+        enabled: name of a widget in the .ui -> whether it can be used.
+        visible: name of a widget -> whether it is shown.
+        hint: one line under the buttons: what is missing, or what pressing will do first.
+        slice_hint: the same for "Segment slice".
+        ready: whether a volume can be segmented.
+    """
+
+    enabled: Mapping[str, bool] = field(default_factory=dict)
+    visible: Mapping[str, bool] = field(default_factory=dict)
+    hint: str = ""
+    slice_hint: str = ""
+    ready: bool = False
+
+
+def panel_state(facts: Facts) -> PanelState:
+    """The panel's state for these facts."""
+    idle = facts.job == IDLE
+    obstacle = missing_step(facts)
+    slice_obstacle = obstacle or missing_for_slice(facts)
+    from_file = facts.source is SupportSource.file
+    ready = idle and not obstacle
+    here = facts.current_slice is not None
+    review = idle and facts.reviewed
+    return PanelState(
+        enabled={
+            "volumeSelector": idle,
+            "supportSourceBox": idle,
+            "segmentationSelector": idle and not from_file,
+            "supportFileEdit": idle and from_file,
+            "saveSupportButton": idle and not from_file and not missing_support(facts),
+            "segmentEditor": idle and not from_file and bool(facts.volume),
+            "structuresList": idle and not from_file and facts.segments > 0,
+            "allStructuresButton": idle and not from_file and facts.chosen < facts.segments,
+            "noStructuresButton": idle and not from_file and facts.chosen > 0,
+            "presetBox": idle,
+            "intoBox": idle,
+            "outputSelector": idle and facts.into is Into.existing,
+            "overwriteBox": idle and facts.into is Into.existing,
+            "segmentSliceButton": idle and not slice_obstacle,
+            "segmentVolumeButton": ready,
+            "cancelButton": facts.job in (RUNNING, INSTALLING),
+            "reviewStrip": facts.reviewed,
+            "previousDoubtfulButton": review and facts.doubtful > 0,
+            "nextDoubtfulButton": review and facts.doubtful > 0,
+            "acceptSliceButton": review and here and facts.decision != "accepted",
+            "rejectSliceButton": review and here and facts.decision != "rejected",
+            "showPromptsBox": ready and here,
+            "showConfidenceBox": ready and here,
+            "promptStructureBox": facts.has_prompts,
+            "addSupportButton": review and here and ready,
+            "advancedOptions": idle,
+            "copyPythonButton": not obstacle,
+            "checkInstallationButton": idle,
+        },
+        visible={
+            "segmentationSelector": not from_file,
+            "segmentationLabel": not from_file,
+            "supportFileEdit": from_file,
+            "supportFileLabel": from_file,
+            "paintSection": not from_file,
+            "outputSelector": facts.into is Into.existing,
+            "outputLabel": facts.into is Into.existing,
+            "overwriteBox": facts.into is Into.existing,
+            "overwriteLabel": facts.into is Into.existing,
+            "progressBar": facts.job != IDLE,
+            "cancelButton": facts.job != IDLE,
+        },
+        hint=obstacle or (_needed_first(facts) if idle else ""),
+        slice_hint=slice_obstacle or (_needed_first(facts) if idle else ""),
+        ready=ready,
+    )
+
+
+def missing_step(facts: Facts) -> str:
+    """The first thing a person has to do before a volume can be segmented; "" for nothing."""
+    if not facts.volume:
+        return "Choose a volume (load one with File > Add Data, or try the module's sample data)."
+    return missing_support(facts) or missing_output(facts) or wrong_range(facts)
+
+
+def missing_support(facts: Facts) -> str:
+    """What the support lacks; "" for nothing."""
+    if facts.source is SupportSource.file:
+        if not facts.support_file:
+            return "Choose a support file (.nrrd) that was saved here or with `fewshotsam support`."
+        if not facts.support_file_exists:
+            return f"{facts.support_file}: there is no such file; choose another support file."
+        return ""
+    if not facts.segmentation:
+        return "Choose or create a segmentation, then paint the structure on one slice."
+    if not facts.segments:
+        return "Add a segment below and paint the structure on one slice."
+    if not facts.chosen:
+        return "Tick at least one structure to segment."
+    return ""
+
+
+def missing_output(facts: Facts) -> str:
+    """What the result's place lacks; "" for nothing."""
+    if facts.into is Into.existing and not facts.output:
+        return "Choose the segmentation that the result goes into, or choose a new one."
+    return ""
+
+
+def wrong_range(facts: Facts) -> str:
+    """What is wrong with the range of slices; "" for nothing."""
+    if facts.last >= 0 and facts.first > facts.last:
+        return f"Slices {facts.first} to {facts.last}: the first lies behind the last."
+    count = facts.slices
+    if count and max(facts.first, facts.last) >= count:
+        return (
+            f"Slice {max(facts.first, facts.last)}: {facts.volume} has {count} slices, "
+            f"0 to {count - 1}."
+        )
+    return ""
+
+
+def missing_for_slice(facts: Facts) -> str:
+    """What "Segment slice" needs beyond `missing_step`; "" for nothing."""
+    if facts.current_slice is None:
+        return "Show the volume in a slice view of the direction that was painted on."
+    return ""
+
+
+def slice_range(first: int, last: int, slices: int) -> tuple[int, int] | None:
+    """The range to ask the library for; None for all slices.
+
+    Args:
+        first: first slice, from 0.
+        last: last slice, included; below 0 for the last there is.
+        slices: slices along the axis, 0 where it is not known.
+    """
+    if first <= 0 and (last < 0 or (slices and last == slices - 1)):
+        return None
+    if last < 0:
+        if not slices:
+            raise ValueError("the last slice is not known")
+        last = slices - 1
+    return first, last
+
+
+def _needed_first(facts: Facts) -> str:
+    parts = []
+    if facts.to_install:
+        parts.append(f"install {_listed(facts.to_install)}")
+    if facts.to_download:
+        parts.append(f"download {_listed(facts.to_download)}")
+    return f"Pressing the button asks to {' and to '.join(parts)} first." if parts else ""
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
