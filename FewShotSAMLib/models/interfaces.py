@@ -7,11 +7,13 @@ Everything else in the library knows networks only through these two.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from .card import ModelCard
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +72,6 @@ class PromptBatch:
         """Some of the prompts (long tensor of any length, or a slice)."""
         columns = (self.points, self.labels, self.boxes, self.masks, self.confidence)
         return PromptBatch(*(None if c is None else c[index] for c in columns))
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a report says about a model: its name, where its weights came from, their hash."""
-
-    name: str
-    weights: str = ""
-    sha256: str = ""
-    licence: str = ""
-    details: dict[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.volume import Volume
-from ..models.interfaces import ModelCard
+from ..models.card import ModelCard
 from ..prompting.point_prompts import PointPrompts
 
 
