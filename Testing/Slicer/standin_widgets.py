@@ -1,0 +1,86 @@
+"""Stand-ins for Slicer's own widget classes, so that PySide6 can load the module's .ui file.
+
+They have the properties that the file sets, and the slots that it connects, and nothing else: a
+file that loads with them is valid and complete, which is no proof that the panel works in Slicer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Property, QObject, Signal, Slot
+from PySide6.QtUiTools import QUiLoader
+from PySide6.QtWidgets import QComboBox, QGroupBox, QLineEdit, QWidget
+
+
+class qMRMLWidget(QWidget):
+    """The root."""
+
+    mrmlSceneChanged = Signal("vtkMRMLScene*")
+
+
+def _kept(kind: type, start: object) -> Property:
+    """A property that keeps what it is given."""
+    values: dict[int, object] = {}
+    return Property(
+        kind,
+        lambda self: values.get(id(self), start),
+        lambda self, value: values.__setitem__(id(self), value),
+    )
+
+
+class ctkCollapsibleButton(QGroupBox):
+    """A section."""
+
+    text = Property(str, QGroupBox.title, QGroupBox.setTitle)
+    collapsed = _kept(bool, False)
+
+
+class ctkPathLineEdit(QLineEdit):
+    """A path."""
+
+    nameFilters = _kept("QStringList", [])
+
+
+class qMRMLNodeComboBox(QComboBox):
+    """A node."""
+
+    nodeTypes = _kept("QStringList", [])
+    showChildNodeTypes = _kept(bool, True)
+    addEnabled = _kept(bool, True)
+    removeEnabled = _kept(bool, True)
+    renameEnabled = _kept(bool, False)
+    noneEnabled = _kept(bool, False)
+
+    @Slot("vtkMRMLScene*")
+    def setMRMLScene(self, scene: object) -> None:
+        """Slicer's slot; there is no scene here."""
+
+
+class qMRMLSegmentEditorWidget(qMRMLWidget):
+    """The editor."""
+
+    segmentationNodeSelectorVisible = _kept(bool, True)
+    sourceVolumeNodeSelectorVisible = _kept(bool, True)
+    maximumNumberOfUndoStates = _kept(int, 0)
+
+
+STAND_INS = (
+    qMRMLWidget,
+    ctkCollapsibleButton,
+    ctkPathLineEdit,
+    qMRMLNodeComboBox,
+    qMRMLSegmentEditorWidget,
+)
+
+
+def load_panel(path: Path) -> QObject:
+    """The root widget of a .ui file.
+
+    Raises:
+        RuntimeError: PySide6 cannot load it.
+    """
+    loader = QUiLoader()
+    for stand_in in STAND_INS:
+        loader.registerCustomWidget(stand_in)
+    return loader.load(str(path))
