@@ -101,13 +101,15 @@ class PyramidEncoder(nn.Module):
         super().__init__()
         self.mix = nn.Sequential(nn.Conv2d(sum(c.pyramid), c.channels, 1), _norm(c.channels))
         self.blocks = nn.Sequential(*(_Block(c.channels, d) for d in (1, 2, 4)))
+        # Each channel around zero: what all places share would make all of them alike.
+        self.centre = nn.InstanceNorm2d(c.channels)
         self.reduce1d = nn.Linear(c.channels, 1)
         nn.init.zeros_(self.reduce1d.weight)
         nn.init.constant_(self.reduce1d.bias, -10.0)  # half at a cosine of 0.5
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         features = self.blocks(self.mix(maps))
-        return features, self.reduce1d(features.mean((2, 3)))
+        return self.centre(features), self.reduce1d(features.mean((2, 3)))
 
 
 def _norm(channels: int) -> nn.GroupNorm:

@@ -6,7 +6,6 @@ A band around the mask, its outer contour, points at equal distances along it, a
 from __future__ import annotations
 
 import numpy as np
-import torch
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F

@@ -28,17 +28,24 @@ from ..models.fob_network import FobConfig, FobNetwork
 from ..prompting.fob import Fob
 from .fob_losses import FobBatch, FobLosses, answers, fob_losses, prompt_error, usable
 
-LOSSES = ("heat", "fit", "points", "contrast", "coarse")
+LOSSES = ("heat", "fit", "points", "contrast", "coarse", "place")
 
 
 @dataclass(frozen=True)
 class FobSchedule:
-    """Steps and learning rate: rate * factor ** (step // every), Adam. The defaults are FoB's."""
+    """Steps, learning rate and losses; the defaults are FoB's.
+
+    Attributes:
+        steps: of the whole run.
+        rate, factor, every: Adam at rate * factor ** (step // every).
+        place_weight: of the loss that the paper does not have, see `FobLosses`.
+    """
 
     steps: int = 39_000
     rate: float = 1e-4
     factor: float = 0.98
     every: int = 3000
+    place_weight: float = 0.0
 
     def at(self, step: int) -> float:
         return self.rate * self.factor ** (step // self.every)
@@ -116,7 +123,7 @@ class FobTraining:
         answer, supports = self.forward(batch)
         parts = fob_losses(self.fob, answer, supports, batch)
         self.optimiser.zero_grad(set_to_none=True)
-        parts.total.backward()
+        parts.total(self.schedule.place_weight).backward()
         self.optimiser.step()
         self.step += 1
         return parts

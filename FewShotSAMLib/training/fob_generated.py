@@ -24,6 +24,7 @@ from .fob_losses import FobBatch
 
 FILE = "fob-embedded.safetensors"
 PAIRS, TARGETS, SIDE = 4, 3, 256
+PLACE_WEIGHT = 0.1
 LEAST = 12  # pixels of a structure that is asked for
 
 
@@ -64,7 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         device = choose_device(options.device).device
         backbone, _ = load_embedded(device)
-        schedule = FobSchedule(options.steps, options.rate, 0.5, max(1, options.steps // 7))
+        schedule = FobSchedule(
+            options.steps, options.rate, 0.5, max(1, options.steps // 7), PLACE_WEIGHT
+        )
         run = FobTraining(
             embedded_config(backbone.network.config), device.type, options.seed, schedule, backbone
         )
