@@ -55,7 +55,8 @@ class Worker:
 
     def __init__(self, source: BinaryIO, target: BinaryIO) -> None:
         self._source, self._target = source, target
-        self._requests: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[Message, threading.Event] | None]
+        self._requests = queue.SimpleQueue()
         self._cancels: dict[int, threading.Event] = {}
         self._kept: dict[str, Any] = {}
         self._segmenters: dict[str, Segmenter] = {}
@@ -64,8 +65,8 @@ class Worker:
     def run(self) -> None:
         """Until the input ends or asks to quit."""
         threading.Thread(target=self._read, name="requests", daemon=True).start()
-        while (request := self._requests.get()) is not None:
-            self._answer(request)
+        while (item := self._requests.get()) is not None:
+            self._answer(*item)
 
     def _read(self) -> None:
         try:
@@ -76,8 +77,8 @@ class Worker:
                     if event := self._cancels.get(request.header["target"]):
                         event.set()
                     continue
-                self._cancels[request.header["id"]] = threading.Event()
-                self._requests.put(request)
+                event = self._cancels[request.header["id"]] = threading.Event()
+                self._requests.put((request, event))
         except (OSError, EOFError):
             pass  # the other side is gone, which ends it all the same
         except Exception:
@@ -88,7 +89,7 @@ class Worker:
         threading.Event().wait(_PATIENCE)
         os._exit(1)  # the step that is being worked on does not end
 
-    def _answer(self, request: Message) -> None:
+    def _answer(self, request: Message, cancel: threading.Event) -> None:
         number = request.header["id"]
 
         def send(event: str, message: Message) -> None:
@@ -100,7 +101,7 @@ class Worker:
 
         self._send = send
         try:
-            answer = self._do(request, send, self._cancels[number])
+            answer = self._do(request, send, cancel)
             if answer is not None:
                 send("done", answer)
         except BaseException as problem:
@@ -109,7 +110,7 @@ class Worker:
                 traceback.print_exc()
             send("error", Message({"kind": kind, "message": line}))
         finally:
-            del self._cancels[number]
+            self._cancels.pop(number, None)
 
     def _do(self, request: Message, send: Send, cancel: threading.Event) -> Message | None:
         command = {
