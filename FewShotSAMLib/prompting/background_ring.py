@@ -77,8 +77,13 @@ def contour_points(band: np.ndarray, count: int) -> np.ndarray | None:
 
 def in_order(points: np.ndarray) -> np.ndarray:
     """Points (K, 2) sorted by the angle at which the leftmost of them sees them (itself at 0)."""
+    return points[order_of(points)]
+
+
+def order_of(points: np.ndarray) -> np.ndarray:
+    """Indices (K,) that bring points (K, 2) into FoB's order; ties stay as they came."""
     x, y = (points - points[np.argmin(points[:, 0])]).T
-    return points[np.argsort(np.arctan2(y, x), kind="stable")]
+    return np.argsort(np.arctan2(y, x), kind="stable")
 
 
 def _area(vertices: np.ndarray) -> float:

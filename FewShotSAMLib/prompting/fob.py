@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.fob_network import FobNetwork
-from .background_ring import in_order, ring_points
+from .background_ring import in_order, order_of, ring_points
 from .point_prompts import PointPrompts
 from .pooling import pool_masks, pool_points
 
@@ -29,7 +29,8 @@ class FobSupport:
     """What FoB keeps of one support slice.
 
     Attributes:
-        background: (K, C) prototypes of the ring's points, in order; zeros where there is no ring.
+        background: (K, C) prototypes of the ring's points, in order; where there is no ring, those
+            of the picture's first corner, which mean nothing.
         foreground: (C,) prototype of the structure.
         has_ring: False where the mask leaves no room for points around it.
     """
@@ -48,8 +49,8 @@ class FobAnswer:
         fit: (B, K, h, w), how each place fits each background prototype (Phi).
         heat: (B, K, S, S), where each background point should be.
         found: (B, K, 2), the heat maps' highest pixels, (0, 0) where none is above 0.
-        points: (B, K, 2), the same refined.
-        seen: bool (B, K), which heat maps are above 0 somewhere.
+        points: (B, K, 2), the same refined; "repaired" has brought them into FoB's order.
+        seen: bool (B, K), which heat maps are above 0 somewhere; in the order of `found`.
     """
 
     coarse: Tensor
@@ -89,7 +90,7 @@ class Fob:
         if not bool(binary.any()):
             binary = (mask > 0).float()
         if not bool(binary.any()):
-            raise ValueError("the support's mask is empty: mark at least one pixel of the structure")
+            raise ValueError("the support's mask is empty: mark at least one pixel of it")
         points = ring_points(binary, self.config.points)
         has_ring = points is not None
         places = torch.from_numpy(
@@ -143,18 +144,21 @@ class Fob:
         start = ordered if self.config.refinement == "repaired" else found
         return self.network.refine(query, start, background, features)
 
-    def prompts(self, answer: FobAnswer, has_ring: Sequence[bool] | None = None) -> list[PointPrompts]:
+    def prompts(
+        self, answer: FobAnswer, has_ring: Sequence[bool] | None = None
+    ) -> list[PointPrompts]:
         """Point prompts of each of the B queries (section 2.9): positives, then negatives.
 
         A support without a ring, and "repaired" heat maps without a place, give no negatives.
         """
         result = []
         points = answer.points.detach().float().cpu().numpy()
+        found = answer.found.detach().cpu().numpy()
         seen = answer.seen.cpu().numpy()
         for index, coarse in enumerate(answer.coarse.detach().cpu().numpy()):
             negatives = points[index]
             if self.config.refinement == "repaired":
-                negatives = negatives[seen[index]]
+                negatives = negatives[seen[index][order_of(found[index])]]
             if has_ring is not None and not has_ring[index]:
                 negatives = negatives[:0]
             result.append(PointPrompts.of(spread_positives(coarse), negatives))
