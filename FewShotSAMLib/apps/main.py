@@ -10,6 +10,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from ..version import __version__
@@ -21,6 +22,7 @@ COMMANDS = {
     "prompts": "show the prompts of one slice as JSON",
     "support": "keep marked slices as a file for later",
     "models": "list, download, verify, remove and locate models",
+    "train-fob": "train FoB on one's own unlabelled scans",
     "evaluate": "measure Dice on a folder of images and labels",
     "demo": "segment a generated abdomen and make pictures of it",
     "doctor": "show versions, device, memory, weights and what is missing",
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     args = command_parser().parse_args(arguments)
     try:
-        return importlib.import_module(f".{args.command}", __package__).run(args)
+        return _module(args.command).run(args)
     except KeyboardInterrupt:
         _complain("cancelled; nothing was written")
         return CANCELLED
@@ -66,9 +68,13 @@ def command_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
-        importlib.import_module(f".{name}", __package__).add_arguments(command)
+        _module(name).add_arguments(command)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f".{command.replace('-', '_')}", __package__)
 
 
 def _failed(error: Exception, status: int, debug: bool) -> int:

@@ -1,0 +1,51 @@
+"""A trained FoB as a file of weights, and beside it what it was made from."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ..data.files import atomic_path
+from ..models.fob import save_fob
+from ..models.resources import sha256_of
+from .fob import FobTraining
+
+_ERRORS = ("distance", "negatives_inside", "positives_inside")
+
+
+def export_trained(
+    run: FobTraining, path: Path, row: Mapping[str, float], known: Mapping[str, object]
+) -> None:
+    """Writes `path` (.safetensors) and its provenance (.json), each whole or not at all.
+
+    Args:
+        row: the last row of the log, with the held-out error.
+        known: what else is to be recorded: data, command.
+    """
+    provenance = dict(known) | {
+        "refinement": run.network.config.refinement,
+        "framing": run.network.config.framing,
+        "seed": run.seed,
+        "steps": run.step,
+        "hours": round(run.seconds / 3600, 3),
+        "hardware": _hardware(run),
+        "torch": torch.__version__,
+        "held_out_error": {name: row[name] for name in _ERRORS if name in row},
+    }
+    said = {"provenance": json.dumps(provenance)}
+    if run.backbone is not None:
+        provenance["backbone_sha256"] = said["backbone_sha256"] = run.backbone.card.sha256
+    save_fob(run.network, path, said)
+    text = json.dumps({"file": path.name, "sha256": sha256_of(path)} | provenance, indent=2)
+    with atomic_path(path.with_suffix(".json")) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _hardware(run: FobTraining) -> str:
+    if run.device.type == "cuda":
+        return torch.cuda.get_device_name(run.device)
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"

@@ -1,0 +1,244 @@
+"""FoB's episodes from unlabelled volumes: two neighbouring slices of one supervoxel are support and
+query (methods, section 2, training)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.errors import InputError
+from ..data.frames import SliceFrame
+from ..data.intensity import intensity_range, normalise
+from ..data.slicing import AXES, extract_slices, slice_spacing, volume_field
+from ..data.stretched import ZScore, stretch, z_score
+from ..data.volume import Volume
+from .fob_losses import FobBatch
+from .pair_changes import gamma_changed, random_gamma, random_warp, warped, warped_masks
+from .supervoxels import LEAST, cached_supervoxels
+
+SIDE = 256
+AREA = 200  # pixels of a supervoxel in each of an episode's slices
+HELD_OUT = 0.2  # share of the volumes, or of the slices of a single one, that is not trained on
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingVolume:
+    """A volume made ready.
+
+    Attributes:
+        grey: (S, side, side) float16, slices in [0, 1] in the network's frame.
+        parts: (S, side, side) uint16, supervoxels, 0 air.
+        score: to z-scores; None where the network takes grey levels.
+        sha256: of the voxels and their place in the patient.
+        name: for messages.
+        areas: (supervoxels + 1, S), pixels in each slice.
+    """
+
+    grey: np.ndarray
+    parts: np.ndarray
+    score: ZScore | None
+    sha256: str
+    name: str
+    areas: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        number = int(self.parts.max()) + 1
+        areas = np.stack([np.bincount(p.ravel(), minlength=number) for p in self.parts], 1)
+        areas[0] = 0  # air is no structure
+        object.__setattr__(self, "areas", areas)
+
+    def pairs(self, first: int = 0, last: int | None = None) -> np.ndarray:
+        """Rows (supervoxel, slice): large enough in that slice and in the next, both of which lie
+        from `first` to `last`."""
+        last = self.areas.shape[1] - 1 if last is None else last
+        large = self.areas >= AREA
+        both = large[:, :-1] & large[:, 1:]
+        both[:, :first] = False
+        both[:, max(last, 0):] = False
+        return np.argwhere(both)
+
+
+def prepare_volume(
+    volume: Volume, framing: str, cache: Path, *, side: int = SIDE, least: int = LEAST
+) -> TrainingVolume:
+    """A volume in the frame of a network, with its supervoxels.
+
+    Slices are those along the axis of the largest spacing, the axial ones where all are alike.
+
+    Args:
+        framing: "slice", the whole slice stretched, or "body"; as `FobConfig`.
+        cache: the folder where supervoxels are kept.
+        side: pixels a side of the network's pictures.
+
+    Raises:
+        InputError: RGB, a single slice, or without contrast.
+    """
+    if volume.is_rgb:
+        raise InputError(f"{volume.name}: is a colour image; FoB is trained on grey ones")
+    canonical, _ = volume.canonical()
+    axis = _axis(canonical)
+    stack = extract_slices(canonical.voxels, axis)
+    dx, dy, dz = slice_spacing(canonical.spacing, axis)
+    if len(stack) < 2:
+        raise InputError(f"{volume.name}: has one slice; episodes need neighbouring ones")
+    height, width = stack.shape[1:]
+    score = None
+    if framing == "slice":
+        score = z_score(canonical)
+        intensity, frame = score.intensity, None
+        spacing = (dx * width / side, dy * height / side, dz)
+    else:
+        intensity = intensity_range(canonical)
+        view = volume_field(canonical, intensity, axis)
+        frame = SliceFrame((height, width), (dx, dy), view, side)
+        spacing = (view.side_mm / side, view.side_mm / side, dz)
+    grey = np.empty((len(stack), side, side), np.float16)
+    for index, plane in enumerate(stack):
+        one = torch.from_numpy(normalise(plane, intensity))[None]
+        small = stretch(one, side) if frame is None else frame.images_to_model(one[:, None])[:, 0]
+        grey[index] = small[0].clamp(0, 1).numpy()
+    digest = hashlib.sha256(np.ascontiguousarray(canonical.voxels))
+    digest.update(repr((canonical.shape, np.round(canonical.affine, 3).tolist())).encode())
+    return TrainingVolume(
+        grey, cached_supervoxels(grey, spacing, cache, least), score, digest.hexdigest(),
+        volume.name,
+    )
+
+
+def _axis(canonical: Volume) -> str:
+    step = {axis: slice_spacing(canonical.spacing, axis)[2] for axis in AXES}
+    many = [axis for axis in AXES if len(extract_slices(canonical.voxels, axis)) > 1] or ["axial"]
+    largest = max(step[axis] for axis in many)
+    return next(axis for axis in many if step[axis] >= 0.95 * largest)
+
+
+class VolumeEpisodes:
+    """Episodes of volumes; some of the volumes are held out. A step's batch depends on the seed
+    and the step alone.
+
+    Args:
+        volumes: made ready for one network.
+        seed: of everything that is drawn.
+        device: where batches are made.
+        pairs: pairs of slices a batch; 1 as published.
+        structures: supervoxels a pair, at most; 1 as published.
+        checked: pairs of slices that are held out to measure by.
+
+    Raises:
+        InputError: no supervoxel is large enough in two neighbouring slices.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[TrainingVolume],
+        *,
+        seed: int,
+        device: torch.device,
+        pairs: int = 1,
+        structures: int = 1,
+        checked: int = 24,
+    ) -> None:
+        self.volumes = [v for v in volumes if len(v.pairs())]
+        if not self.volumes:
+            raise InputError(
+                f"no supervoxel covers {AREA} pixels in two neighbouring slices; give volumes of "
+                "a larger part of the body"
+            )
+        self.seed, self.device = seed, device
+        self.pairs, self.structures, self.checked = pairs, structures, checked
+        count = len(self.volumes)
+        order = np.random.default_rng(seed).permutation(count)
+        if count > 1:
+            apart = {int(v) for v in order[: max(1, round(HELD_OUT * count))]}
+            self._learnt = {v: self.volumes[v].pairs() for v in range(count) if v not in apart}
+            self._apart = {v: self.volumes[v].pairs() for v in sorted(apart)}
+        else:
+            self._learnt, self._apart = _slices_apart(self.volumes[0])
+
+    @property
+    def held_out_volumes(self) -> list[TrainingVolume]:
+        """Those never trained on; of a single one, its last slices are held out."""
+        return [self.volumes[v] for v in self._apart]
+
+    def batch(self, step: int) -> FobBatch:
+        """Changed pairs of slices of the volumes that are trained on."""
+        seed = self.seed * 1_000_003 + step
+        return self._batch(self._learnt, np.random.default_rng(seed), self.pairs, seed)
+
+    def held_out(self) -> list[FobBatch]:
+        """Pairs of the held-out slices as they are, always the same."""
+        random = np.random.default_rng(self.seed)
+        left, batches = self.checked, []
+        while left > 0:
+            batches.append(self._batch(self._apart, random, min(left, 4), None))
+            left -= 4
+        return batches
+
+    def _batch(
+        self, source: dict[int, np.ndarray], random: np.random.Generator, count: int,
+        changes: int | None,
+    ) -> FobBatch:
+        generator = None if changes is None else torch.Generator().manual_seed(changes)
+        sides: tuple[list, list, list, list] = ([], [], [], [])
+        picture: list[int] = []
+        for number in range(count):
+            chosen = int(random.choice(list(source)))
+            pairs, volume = source[chosen], self.volumes[chosen]
+            part = random.choice(np.unique(pairs[:, 0]))
+            index = int(random.choice(pairs[pairs[:, 0] == part, 1]))
+            others = pairs[(pairs[:, 1] == index) & (pairs[:, 0] != part), 0]
+            parts = [part, *random.permutation(others)[: self.structures - 1]]
+            places = [index, index + 1] if random.random() < 0.5 else [index + 1, index]
+            for side, (grey, masks) in enumerate(self._pair(volume, places, parts, generator)):
+                sides[side].append(grey)
+                sides[2 + side].append(masks)
+            picture += [number] * len(parts)
+        return FobBatch(
+            torch.stack(sides[0]), torch.stack(sides[1]),
+            torch.tensor(picture, device=self.device),
+            torch.cat(sides[2]), torch.cat(sides[3]),
+        )
+
+    def _pair(
+        self, volume: TrainingVolume, places: list[int], parts: list[int],
+        generator: torch.Generator | None,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Support and query: pictures (3, S, S) and masks (T, S, S), changed by the generator."""
+        warp, gamma = (None, None) if generator is None else (
+            torch.randint(2, (2,), generator=generator).tolist()
+        )
+        result = []
+        for side, index in enumerate(places):
+            grey = torch.from_numpy(volume.grey[index]).to(self.device).float()
+            own = torch.from_numpy(volume.parts[index].astype(np.int32)).to(self.device)
+            wanted = torch.tensor([int(p) for p in parts], device=self.device, dtype=torch.int32)
+            masks = (own == wanted[:, None, None]).float()
+            if side == gamma:
+                grey = gamma_changed(grey, random_gamma(generator))
+            if side == warp:
+                where = random_warp(grey.shape[-1], generator, self.device)
+                grey, masks = warped(grey, where), warped_masks(masks, where)
+            if volume.score is not None:
+                grey = volume.score.of(grey)
+            result.append((grey.expand(3, -1, -1), masks))
+        return result
+
+
+def _slices_apart(volume: TrainingVolume) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+    """Of a single volume: pairs to train on, and pairs among its last slices."""
+    cut = round((1 - HELD_OUT) * len(volume.grey))
+    while cut > 2 and not len(volume.pairs(cut)):
+        cut -= 1
+    learnt, apart = volume.pairs(last=cut - 1), volume.pairs(cut)
+    if not len(learnt) or not len(apart):
+        raise InputError(
+            f"{volume.name}: too few slices to train on some and measure on others; give more "
+            "volumes"
+        )
+    return {0: learnt}, {0: apart}
