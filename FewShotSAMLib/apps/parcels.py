@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..data.intensity import IntensityRange
+from ..data.standard import Standard
 from ..data.slicing import FieldOfView
 from ..data.support import Support
 from ..data.volume import Segment, Volume
@@ -62,6 +63,7 @@ def pack_support(support: Support) -> Message:
         "drawn": {str(label): indices for label, indices in support.drawn.items()},
         "count": support.count,
         "intensity": asdict(support.intensity),
+        "standard": asdict(support.standard) if support.standard else None,
         "field": asdict(support.field),
     }
     return Message(header, {"image": support.volume.voxels, "labels": support.labels.voxels})
@@ -78,6 +80,7 @@ def unpack_support(message: Message) -> Support:
         drawn={int(label): tuple(indices) for label, indices in header["drawn"].items()},
         count=header["count"],
         intensity=IntensityRange(**header["intensity"]),
+        standard=Standard(**header["standard"]) if header["standard"] else None,
         field=FieldOfView(tuple(field["centre_mm"]), field["side_mm"]),
     )
 

@@ -94,6 +94,15 @@ class SliceFrame:
         return _apply(images, rows, columns)
 
 
+class WholeSliceFrame(SliceFrame):
+    """The whole slice stretched to the square, whatever its shape, as FoB's published networks
+    saw it. `spacing` and `field` play no part."""
+
+    def _line(self, axis: int) -> tuple[float, float]:
+        scale = self.shape[1 - axis] / self.size
+        return scale, (scale - 1) / 2
+
+
 def _apply(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """rows (h, H) . images (N, C, H, W) . columns (w, W)^T in float32."""
     with torch.autocast(images.device.type, enabled=False):

@@ -26,7 +26,7 @@ class IntensityRange:
     source: str
 
 
-def _sample(voxels: np.ndarray) -> np.ndarray:
+def evenly_spread(voxels: np.ndarray) -> np.ndarray:
     """Evenly spread finite values of ``voxels``, flat."""
     step = max(1, int(np.ceil((voxels.size / _SAMPLE) ** (1 / 3))))
     values = voxels[tuple(slice(None, None, min(step, max(1, n // 32))) for n in voxels.shape[:3])]
@@ -45,7 +45,7 @@ def detect_modality(voxels: np.ndarray) -> str:
         return "RGB"
     if voxels.dtype.kind in "ub":
         return "MR"
-    values = _sample(voxels)
+    values = evenly_spread(voxels)
     if not values.size or values.min() >= 0:
         return "MR"
     padding = values < -1100
@@ -88,7 +88,7 @@ def intensity_range(volume: Volume, window: tuple[float, float] | None = None) -
         return IntensityRange(0.0, float(np.iinfo(volume.voxels.dtype).max), "RGB")
     if volume.modality == "CT":
         return IntensityRange(*CT_WINDOW, "CT window")
-    values = _sample(volume.voxels)
+    values = evenly_spread(volume.voxels)
     lowest = values.min() if values.size else 0
     foreground = values[values > lowest]
     if values.size - foreground.size < 0.01 * values.size:

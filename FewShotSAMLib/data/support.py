@@ -25,6 +25,7 @@ from .slicing import (
     slice_spacing,
     volume_field,
 )
+from .standard import Standard, measure_standard
 from .volume import Segment, Volume
 
 
@@ -43,6 +44,8 @@ class Support:
         count: slices along the axis in the whole volume.
         intensity: measured on the whole volume.
         field: the body's square, measured on the whole volume.
+        standard: FoB's clipping and z-score, measured on the whole volume; None in supports kept
+            by a program that did not know it.
     """
 
     volume: Volume
@@ -53,6 +56,7 @@ class Support:
     count: int
     intensity: IntensityRange
     field: FieldOfView
+    standard: Standard | None = None
 
     @property
     def names(self) -> dict[int, str]:
@@ -67,6 +71,12 @@ class Support:
     def images(self) -> np.ndarray:
         """Grey levels in [0, 1] of the kept slices, float32 (S, H, W[, 3])."""
         return normalise(extract_slices(self.volume.voxels, self.axis), self.intensity)
+
+    def standard_images(self) -> np.ndarray:
+        """z-scores of the kept slices, float32 (S, H, W), as `standard` says; where it is not
+        known, measured on the kept slices."""
+        standard = self.standard or measure_standard(self.volume)
+        return standard.apply(extract_slices(self.volume.voxels, self.axis))
 
     def masks(self, label: int) -> np.ndarray:
         """Where ``label`` is drawn on the kept slices, bool (S, H, W)."""
@@ -184,6 +194,7 @@ class Support:
             count=canonical.size[GRID_AXIS[axis]],
             intensity=intensity,
             field=volume_field(canonical, intensity, axis),
+            standard=measure_standard(canonical),
         )
 
     def save(self, path: str | Path) -> None:

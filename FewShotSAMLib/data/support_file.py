@@ -13,6 +13,7 @@ from .errors import InputError
 from .files import extension, open_image, save_image
 from .intensity import IntensityRange
 from .slicing import AXES, FieldOfView
+from .standard import Standard
 from .support import Support
 from .volume import Segment, Volume
 
@@ -41,6 +42,7 @@ def write_support(support: Support, path: str | Path) -> None:
         "count": support.count,
         "intensity": vars(support.intensity),
         "field": vars(support.field),
+        "standard": vars(support.standard) if support.standard else None,
         "image": {
             "dtype": str(image.voxels.dtype),
             "spacing": image.spacing,
@@ -123,6 +125,7 @@ def _support(header: dict[str, Any], pixels: np.ndarray) -> Support:
         count=int(header["count"]),
         intensity=IntensityRange(**header["intensity"]),
         field=FieldOfView(tuple(field["centre_mm"]), field["side_mm"]),
+        standard=Standard(**header["standard"]) if header.get("standard") else None,
     )
 
 

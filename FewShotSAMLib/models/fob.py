@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def embedded_config(backbone: EmbeddedConfig | None = None, **changes: object) -
     e = backbone or EmbeddedConfig()
     known = {
         "backbone": "embedded", "channels": 96, "refinement": "repaired", "framing": "body",
-        "key_stride": 4,
+        "key_stride": 4, "neck": 3,
         "pyramid": (*e.pyramid, e.position, e.matching),
     }
     return FobConfig(**(known | changes))
@@ -159,7 +160,7 @@ def load_fob(
     name: str = "",
     modality: str = "any",
     licence: str = "",
-    backbone: EmbeddedModel | None = None,
+    backbone: Callable[[], EmbeddedModel] | None = None,
     precision: str = "auto",
 ) -> FobModel:
     """A FoB from a file, ready to encode.
@@ -167,25 +168,24 @@ def load_fob(
     Args:
         path, modality: as `read_fob`.
         name, licence: for reports.
-        backbone: the embedded model, for weights that read its features.
+        backbone: gives the embedded model, for weights that read its features.
 
     Raises:
         InputError: as `read_fob`, or the weights were trained on another embedded model.
     """
     network, said = read_fob(path, modality)
+    model = None
     if network.config.backbone == "embedded":
-        wanted = said.get("backbone_sha256", "")
         if backbone is None:
             raise InputError(f"{path}: reads the embedded model's features, which were not loaded")
-        if wanted and wanted != backbone.card.sha256:
+        model, wanted = backbone(), said.get("backbone_sha256", "")
+        if wanted and wanted != model.card.sha256:
             raise InputError(
                 f"{path}: was trained on another embedded model (SHA-256 {wanted[:12]}...) than "
-                f"the one here ({backbone.card.sha256[:12]}...); train it again"
+                f"the one here ({model.card.sha256[:12]}...); train it again"
             )
-    else:
-        backbone = None
     card = ModelCard(name or path.stem, path.name, sha256_of(path), licence or said.get(
         "licence", ""))
-    return FobModel(network, card, device, backbone, precision)
+    return FobModel(network, card, device, model, precision)
 
 

@@ -32,7 +32,10 @@ class FobConfig:
         image_size: S, pixels a side of pictures, masks, maps and points.
         key_stride: side of the blocks of cells that are averaged into one key and value of the
             context's attention; 1 as published.
-        pyramid: channels of the embedded model's maps that the adapter reads, "embedded" only.
+        neck: blocks that look around each place, with the cosine to the foreground in view,
+            before the attention; 0 as published.
+        pyramid: channels of the embedded model's maps that the adapter reads, "embedded" only;
+            the last two are the similarity features.
         refinement: "official", as published: the sampler is fed pixel coordinates, prototypes
             in sorted order are paired with unsorted points, and nothing reaches these weights in
             training. "repaired": normalised coordinates, one order, gradients.
@@ -47,6 +50,7 @@ class FobConfig:
     grid: int = 64
     image_size: int = 256
     key_stride: int = 1
+    neck: int = 0
     pyramid: tuple[int, ...] = ()
     refinement: Literal["official", "repaired"] = "official"
     framing: Literal["slice", "body"] = "slice"
@@ -93,13 +97,21 @@ class ResNetEncoder(nn.Module):
 class PyramidEncoder(nn.Module):
     """The embedded model's maps made one: a light backbone whose larger part is not trained.
 
+    It begins as a copy of the similarity features, which tell structures apart already.
+
     (N, sum of channels, grid, grid) maps, side by side -> features (N, C, grid, grid) and one
     threshold a picture (N, 1).
     """
 
     def __init__(self, c: FobConfig) -> None:
         super().__init__()
-        self.mix = nn.Sequential(nn.Conv2d(sum(c.pyramid), c.channels, 1), _norm(c.channels))
+        self.mix = nn.Conv2d(sum(c.pyramid), c.channels, 1)
+        similarity = sum(c.pyramid[-2:])
+        with torch.no_grad():
+            self.mix.weight.mul_(0.3)
+            self.mix.weight[:similarity] = 0
+            self.mix.weight[:similarity, -similarity:, 0, 0] = torch.eye(similarity)
+            self.mix.bias.zero_()
         self.blocks = nn.Sequential(*(_Block(c.channels, d) for d in (1, 2, 4)))
         # Each channel around zero: what all places share would make all of them alike.
         self.centre = nn.InstanceNorm2d(c.channels)
@@ -123,6 +135,7 @@ class _Block(nn.Module):
         self.norm = _norm(channels)
         self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.last = _norm(channels)
+        nn.init.zeros_(self.last.weight)  # begins as nothing but its input
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.last(self.second(F.relu(self.norm(self.first(x)))))
@@ -178,6 +191,28 @@ class PromptMatching(nn.Module):
         support = self.support_proj(prototypes)
         support = (1 + torch.tanh(self.self_update_proj(support))) * support
         return support @ self.query_proj(query).transpose(1, 2)
+
+
+class Neck(nn.Module):
+    """Tells each place what lies around it: suppressed features and the cosine to the foreground,
+    at half the resolution.
+
+    As published, a place knows of its surroundings only what the encoder saw without knowing what
+    is looked for, and what the attention brings: enough with weeks of a GPU, not for a small one.
+    """
+
+    def __init__(self, c: FobConfig) -> None:
+        super().__init__()
+        n = c.channels
+        self.enter = nn.Sequential(nn.Conv2d(n + 1, n, 3, 2, 1), _norm(n), nn.ReLU())
+        self.blocks = nn.Sequential(*(_Block(n, 2**d) for d in range(c.neck)))
+        self.leave = nn.Conv2d(n, n, 1)
+
+    def forward(self, query: Tensor, alike: Tensor) -> Tensor:
+        """Features (B, C, h, w) and the cosine (B, h, w) -> (B, C, h, w)."""
+        x = self.leave(self.blocks(self.enter(torch.cat([query, alike[:, None]], 1))))
+        size = query.shape[-2:]
+        return query + F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 class MaskedAttention(nn.Module):
@@ -311,6 +346,8 @@ class FobNetwork(nn.Module):
         super().__init__()
         c = self.config = config or FobConfig()
         self.encoder = ResNetEncoder(c) if c.backbone == "resnet101" else PyramidEncoder(c)
+        if c.neck:
+            self.neck = Neck(c)
         self.head = Head(c)
         self.masked_attention = MaskedAttention(c)
         # Of the coarse map, in training: background counts a tenth.

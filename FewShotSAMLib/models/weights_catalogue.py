@@ -30,6 +30,7 @@ class WeightFile:
         licence: its name, or "" where the source must be asked.
         source: the page of who made it.
         purpose: one line for people.
+        modality: what it was trained on, where it is meant for nothing else; "any" otherwise.
     """
 
     name: str
@@ -42,6 +43,7 @@ class WeightFile:
     licence: str
     source: str
     purpose: str
+    modality: str = "any"
 
     def address(self, mirror: str = "") -> str:
         """Where to download it: its own address, or its file name under the mirror's."""
@@ -161,4 +163,5 @@ def _weight_file(entry: Mapping, bases: Mapping[str, str]) -> WeightFile:
         licence=entry["licence"] or "",
         source=entry["source"],
         purpose=entry["purpose"],
+        modality=entry.get("modality", "any"),
     )

@@ -114,7 +114,10 @@ class Fob:
         side = self.config.image_size
         alike = F.cosine_similarity(features, foreground[..., None, None], dim=1)
         coarse = self.coarse(alike, threshold)
-        context, fit = self.network.masked_attention(features * (1 - alike)[:, None], background)
+        suppressed = features * (1 - alike)[:, None]
+        if self.config.neck:
+            suppressed = self.network.neck(suppressed, alike)
+        context, fit = self.network.masked_attention(suppressed, background)
         heat = F.interpolate(
             self.network.head(context).float(), size=(side, side), mode="bilinear",
             align_corners=False,

@@ -36,6 +36,7 @@ class SynPoParameters:
         score is a bad judge here and is never asked.
 
     Refinement (noise-aware: NRM)
+    refine: whether there is any; FoB as published has none.
     minimum_component_area: pixels of the ROI; smaller components cannot win.
     minimum_component_share: the same as a share of the largest component's area.
     outside_logit: value of the mask prompt outside the kept component.
@@ -58,6 +59,7 @@ class SynPoParameters:
     beta: float = -1.0
     drop_near_negatives: bool = True
     mask_index: int = 0
+    refine: bool = True
     minimum_component_area: int = 16
     minimum_component_share: float = 0.1
     outside_logit: float = -10.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,14 +18,32 @@ from ..models.interfaces import Embeddings, FeatureEncoder, PromptableModel
 
 @dataclass(frozen=True, eq=False)
 class EncodedSlices:
-    """Embeddings of N slices and one feature map per encoder, (N, C, h, w) each, SAM's first."""
+    """What networks made of N slices.
+
+    Attributes:
+        embeddings: the promptable model's.
+        features: one map per encoder for similarity, (N, C, h, w) each, SAM's first.
+        background: FoB's features (N, C, h, w) and thresholds (N, 1); () without FoB.
+    """
 
     embeddings: Embeddings
     features: tuple[Tensor, ...]
+    background: tuple[Tensor, ...] = ()
 
     def select(self, index: Tensor | slice) -> EncodedSlices:
         return EncodedSlices(
-            self.embeddings.select(index), tuple(f[index] for f in self.features)
+            self.embeddings.select(index),
+            tuple(f[index] for f in self.features),
+            tuple(b[index] for b in self.background),
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[EncodedSlices]) -> EncodedSlices:
+        """Several batches as one, in order."""
+        return EncodedSlices(
+            Embeddings.concatenate([part.embeddings for part in parts]),
+            tuple(torch.cat(column) for column in zip(*(p.features for p in parts), strict=True)),
+            tuple(torch.cat(column) for column in zip(*(p.background for p in parts), strict=True)),
         )
 
     @property
@@ -33,7 +52,9 @@ class EncodedSlices:
         return sum(own.values())
 
     def _tensors(self) -> tuple[Tensor, ...]:
-        return (self.embeddings.features, *self.embeddings.extra, *self.features)
+        return (
+            self.embeddings.features, *self.embeddings.extra, *self.features, *self.background
+        )
 
 
 @dataclass(frozen=True)
@@ -61,6 +82,14 @@ class Encoders:
         return EncodedSlices(embeddings, (embeddings.features, self.features.encode(images)))
 
 
+class FurtherFeatures(Protocol):
+    """Adds what a method needs beside the encoders' features."""
+
+    def encode(self, encoded: EncodedSlices, stack: np.ndarray) -> EncodedSlices:
+        """The same slices with more; `stack` (N, H, W[, 3]) are their stored values."""
+        ...
+
+
 class SliceEncoder:
     """Encodes slices of one stack on demand, in runs of neighbours, least recently used out first.
 
@@ -72,6 +101,7 @@ class SliceEncoder:
         encoders: the networks.
         batch: slices encoded at a time.
         budget: bytes of embeddings to keep.
+        background: FoB's side, where the method needs it.
     """
 
     def __init__(
@@ -84,12 +114,14 @@ class SliceEncoder:
         *,
         batch: int = 8,
         budget: int = 1 << 30,
+        background: FurtherFeatures | None = None,
     ) -> None:
         self.stack, self.intensity, self.frame, self.roi = stack, intensity, frame, roi
         self.encoders, self.batch, self.budget = encoders, batch, budget
         self._runs: OrderedDict[int, EncodedSlices] = OrderedDict()
         self._bytes = 0
         self._pictures: OrderedDict[int, Tensor] = OrderedDict()
+        self.background = background
 
     def __len__(self) -> int:
         return len(self.stack)
@@ -119,6 +151,8 @@ class SliceEncoder:
         first = number * self.batch
         last = min(first + self.batch, len(self))
         encoded = self.encoders.encode(self.images(slice(first, last)))
+        if self.background is not None:
+            encoded = self.background.encode(encoded, self.stack[first:last])
         self._bytes += encoded.bytes
         self._runs[number] = encoded
         while self._bytes > self.budget and len(self._runs) > 1:

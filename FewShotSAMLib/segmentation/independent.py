@@ -30,7 +30,9 @@ def segment_independently(work: Work, monitor: Monitor) -> list[SliceResult]:
         encoded = encoded.select(slice(inside[0], inside[-1] + 1))
         base += inside[0]
         with monitor.stage("prompts"):
-            proposals = propose(work.synpo, encoded, work.structures, work.valid, work.seed)
+            proposals = propose(
+                work.synpo, encoded, work.structures, work.valid, work.seed, work.background
+            )
         count = len(inside)
         with monitor.stage("decode"):
             picture = torch.arange(count, device=work.device).repeat(len(proposals))

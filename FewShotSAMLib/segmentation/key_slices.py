@@ -68,7 +68,9 @@ def key_slices(
             encoded = work.slices.run(number)
         count = len(encoded.embeddings)
         with monitor.stage("prompts"):
-            proposals = propose(work.synpo, encoded, structures, work.valid, work.seed)
+            proposals = propose(
+                work.synpo, encoded, structures, work.valid, work.seed, work.background
+            )
         with monitor.stage("decode"):
             masks = segment_slices(
                 model, encoded,

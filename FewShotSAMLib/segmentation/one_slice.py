@@ -42,7 +42,9 @@ def segment_one(work: Work, index: int, given: Mapping[int, PointPrompts]) -> On
     _check(work, index, given)
     encoded = work.slices.one(index)
     drawn = {d.label for d in work.drawn if d.index == index}
-    proposals = propose(work.synpo, encoded, work.structures, work.valid, work.seed)
+    proposals = propose(
+        work.synpo, encoded, work.structures, work.valid, work.seed, work.background
+    )
     found, points, scores = {}, {}, {}
     for structure, proposal in zip(work.structures, proposals, strict=True):
         label = structure.label

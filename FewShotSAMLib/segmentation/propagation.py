@@ -21,16 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..models.interfaces import Embeddings
 from ..prompting.support_choice import combine
-from ..prompting.synpo import SynPoSupport
 from .encoding import EncodedSlices
 from .key_slices import Found, KeySliceParameters, Masks, key_slices, resized
 from .monitor import Monitor
 from .presence import Appearance, PresenceParameters, learn_appearance, still_present
 from .registration import register, warp
 from .results import SliceResult
-from .slices import Structure, certainty, decode
+from .slices import PreparedSlice, Structure, certainty, decode
 from .work import Work
 
 
@@ -63,7 +61,7 @@ class Front:
 
     Attributes:
         index: the slice it is at; logits: (R, R) its mask there.
-        memory: what SynPo keeps of that slice.
+        memory: what the method keeps of that slice.
         appearance: grey levels where it started.
     """
 
@@ -71,7 +69,7 @@ class Front:
     index: int
     step: int
     logits: Tensor
-    memory: SynPoSupport
+    memory: PreparedSlice
     appearance: Appearance
 
 
@@ -120,12 +118,15 @@ def start_fronts(
     return [front, replace(front, step=-1)]
 
 
-def _remember(work: Work, index: int, logits: Tensor) -> SynPoSupport:
-    """What SynPo keeps of a mask (R, R) found in a slice, as if it had been drawn."""
+def _remember(work: Work, index: int, logits: Tensor) -> PreparedSlice:
+    """What the method keeps of a mask (R, R) found in a slice, as if it had been drawn."""
     cover = logits.sigmoid()
     cover = torch.where(cover > 0.5, cover, torch.zeros_like(cover))
-    features = work.slices.one(index).features
-    return work.synpo.prepare([f[0] for f in features], cover, valid=work.valid)
+    encoded = work.slices.one(index)
+    return PreparedSlice(
+        work.synpo.prepare([f[0] for f in encoded.features], cover, valid=work.valid),
+        work.background.remember(encoded, logits) if work.background else None,
+    )
 
 
 def _advance(
@@ -196,13 +197,16 @@ def _step(
             features = [f[row : row + 1] for f in encoded.features]
             look = work.synpo.confidences(features, front.structure.supports)
             marked = combine(work.synpo, look, front.structure.supports).confidence
-            recent = work.synpo.confidence(features, front.memory)
+            recent = work.synpo.confidence(features, front.memory.synpo)
             both = (1 - p.memory) * marked + p.memory * recent
-            near = _near(carried[n], p.reach)
-            points += work.synpo.prompts(
-                both.masked_fill(~near, -torch.inf), front.memory, seed=work.seed,
-                valid=work.valid,
+            near = both.masked_fill(~_near(carried[n], p.reach), -torch.inf)
+            chosen = work.synpo.prompts(
+                near, front.memory.synpo, seed=work.seed, valid=work.valid
             )
+            if work.background is not None:
+                slices = encoded.select(slice(row, row + 1))
+                chosen = work.background.surrounded(slices, [front.memory], near, chosen)
+            points += chosen
             maps.append(both)
         confidence = torch.cat(maps)
     priors = carried.clamp(-p.certainty, p.certainty)
@@ -215,7 +219,8 @@ def _step(
         )
         scores = [
             certainty(
-                model, masks.quality[n], work.synpo.affinity(confidence[n : n + 1], f.memory)[0]
+                model, masks.quality[n],
+                work.synpo.affinity(confidence[n : n + 1], f.memory.synpo)[0]
             )
             for n, f in enumerate(fronts)
         ]
@@ -255,10 +260,7 @@ def _carry(work: Work, fronts: list[Front]) -> Tensor:
 
 def _gather(work: Work, indices: list[int]) -> EncodedSlices:
     parts = [work.slices.one(index) for index in indices]
-    return EncodedSlices(
-        Embeddings.concatenate([part.embeddings for part in parts]),
-        tuple(torch.cat(column) for column in zip(*(part.features for part in parts), strict=True)),
-    )
+    return EncodedSlices.concatenate(parts)
 
 
 def _near(logits: Tensor, reach: float) -> Tensor:

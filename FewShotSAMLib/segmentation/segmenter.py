@@ -5,35 +5,27 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from ..data.errors import InputError
-from ..data.frames import SliceFrame
-from ..data.intensity import IntensityRange, intensity_range
 from ..data.slicing import (
-    GRID_AXIS,
-    FieldOfView,
-    extract_slices,
     put_slices,
-    slice_spacing,
-    volume_field,
 )
 from ..data.support import Support
-from ..data.volume import Orientation, Segment, Volume
+from ..data.volume import Volume
 from ..models.devices import ChosenDevice, choose_device
+from ..models.fob_choice import FobChoice
 from ..models.memory import MemoryPolicy
 from ..models.registry import load_models
 from ..prompting.point_prompts import PointPrompts
-from ..prompting.synpo import SynPo, SynPoSupport
-from ..prompting.synpo_parameters import SynPoParameters
-from .encoding import Encoders, SliceEncoder, to_pictures
+from .encoding import Encoders
 from .independent import segment_independently
 from .monitor import Monitor, ShowSlice
 from .one_slice import segment_one
+from .preparation import Preparation, Query, common_segments
 from .propagation import propagate
 from .results import (
     PreviewCallback,
@@ -43,10 +35,10 @@ from .results import (
     SliceResult,
     VolumeResult,
 )
-from .slices import Structure, propose
-from .work import DrawnSlice, Work, inside_picture
+from .slices import propose
+from .work import Work
 
-METHODS = ("synpo",)
+METHODS = ("synpo", "fob", "auto")
 
 
 class Strategy(Protocol):
@@ -70,19 +62,24 @@ def load_segmenter(
     *,
     precision: str = "auto",
     allow_cpu: bool = False,
+    fob: str | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Segmenter:
     """A segmenter with its networks loaded.
 
     Args:
         model: name of a preset ("embedded", "fast", "balanced", "best") or promptable model.
-        method: how prompts are chosen.
+        method: how prompts are chosen: "synpo" (no training), "fob" (a trained network puts
+            points around the structure) or "auto" (both together, see `prompting.fusion`).
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         features: another feature encoder than the model's own choice.
         seed: of every random choice; the same seed gives the same result.
         precision: "auto", "fp32", "bf16" or "fp16".
         allow_cpu: when a GPU's memory does not hold the network, go on on the CPU.
-        tell: called with one sentence when batches shrink or the device changes.
+        fob: FoB's weights: "embedded", a name of the catalogue or a file; by default the
+            preset's, or the embedded ones.
+        tell: called with one sentence when batches shrink, the device changes, or weights were
+            made for another modality.
 
     Raises:
         InputError: a name is not known (the known ones are listed), weights are missing, or the
@@ -95,48 +92,30 @@ def load_segmenter(
     promptable, encoder = load_models(
         model, features, chosen.device, precision=precision, memory=memory
     )
-    return Segmenter(Encoders(promptable, encoder, chosen.device), chosen, method, seed)
-
-
-@dataclass(frozen=True, eq=False)
-class _Query:
-    """A query volume made ready: canonical, with its stack of slices, frame and range."""
-
-    volume: Volume
-    canonical: Volume
-    orientation: Orientation
-    axis: str
-    intensity: IntensityRange
-    frame: SliceFrame
-    roi: SliceFrame
-
-    @property
-    def stack(self) -> np.ndarray:
-        return extract_slices(self.canonical.voxels, self.axis)
-
-    def file_index(self, index: int) -> int:
-        """A slice's index along the file's own axis; its own inverse."""
-        return self.orientation.canonical_index(GRID_AXIS[self.axis], index)
-
-    @property
-    def file_axis(self) -> int:
-        """The file's array axis (0 = k, 1 = j, 2 = i) that slices lie along."""
-        return 2 - self.orientation.permutation[GRID_AXIS[self.axis]]
-
-    def in_file(self, plane: np.ndarray) -> np.ndarray:
-        """One slice (H, W) as a 2-D array in the file's own order, a copy."""
-        whole = self.orientation.restore(put_slices(plane[None], self.axis))
-        return np.array(whole.take(0, self.file_axis))
+    choice = None
+    if method != "synpo":
+        choice = FobChoice(
+            model, fob, promptable, chosen.device, precision=precision, tell=memory.tell
+        )
+    elif fob is not None:
+        raise InputError("weights for FoB go with method fob or auto; choose one of them")
+    return Segmenter(Encoders(promptable, encoder, chosen.device), chosen, method, seed, choice)
 
 
 class Segmenter:
     """Networks and a prompt method, ready for any number of volumes. See `load_segmenter`."""
 
     def __init__(
-        self, encoders: Encoders, device: ChosenDevice, method: str = "synpo", seed: int = 0
+        self,
+        encoders: Encoders,
+        device: ChosenDevice,
+        method: str = "synpo",
+        seed: int = 0,
+        fob: FobChoice | None = None,
     ) -> None:
         self.encoders, self.device, self.method, self.seed = encoders, device, method, seed
-        self._opened: tuple[tuple, _Query, Work] | None = None  # of the last `segment_slice`
+        self._fob = fob
+        self._opened: tuple[tuple, Query, Work] | None = None  # of the last `segment_slice`
 
     def segment(
         self,
@@ -183,15 +162,15 @@ class Segmenter:
         supports = _as_list(supports)
         with monitor.stage("prepare"):
             axis = _common_axis(supports)
-            query = self._query(volume, axis, window)
+            query = self._preparation(volume).query(volume, axis, window)
             chosen = _range(query, range)
         monitor.show = _shower(query, preview)
         with monitor.stage("support"):
-            work = self._work(query, supports, chosen, seed, assume_present)
+            work = self._preparation(volume).work(query, supports, chosen, seed, assume_present)
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("write back"):
             labels = query.orientation.restore(put_slices(work.labels, axis))
-            segments = _segments(supports)
+            segments = common_segments(supports)
             found = Volume(
                 np.ascontiguousarray(labels), volume.spacing, volume.origin, volume.direction,
                 "other", volume.name, segments,
@@ -241,11 +220,13 @@ class Segmenter:
         """
         supports = _as_list(supports)
         seed = self.seed if seed is None else seed
-        query = self._query(volume, _common_axis(supports), window)
+        query = self._preparation(volume).query(volume, _common_axis(supports), window)
         first, _ = _range(query, (slice_index, slice_index))
-        work = self._work(query, supports, (first, first), seed)
+        work = self._preparation(volume).work(query, supports, (first, first), seed)
         encoded = work.slices.one(first)
-        proposals = propose(work.synpo, encoded, work.structures, work.valid, seed)
+        proposals = propose(
+            work.synpo, encoded, work.structures, work.valid, seed, work.background
+        )
         return {
             structure.label: work.in_slice(proposal.prompts[0])
             for structure, proposal in zip(work.structures, proposals, strict=True)
@@ -281,8 +262,8 @@ class Segmenter:
         seed = self.seed if seed is None else seed
         key = (volume, *supports, window, seed)
         if self._opened is None or not _same(self._opened[0], key):
-            query = self._query(volume, _common_axis(supports), window)
-            work = self._work(query, supports, _range(query, None), seed)
+            query = self._preparation(volume).query(volume, _common_axis(supports), window)
+            work = self._preparation(volume).work(query, supports, _range(query, None), seed)
             work.slices.batch = 1  # neighbours are not asked for
             self._opened = (key, query, work)
         _, query, work = self._opened
@@ -300,103 +281,13 @@ class Segmenter:
     def work(self, volume: Volume, supports: Sequence[Support] | Support) -> Work:
         """The query made ready, for those who go on by themselves (canonical orientation)."""
         supports = _as_list(supports)
-        query = self._query(volume, _common_axis(supports), None)
-        return self._work(query, supports, _range(query, None), self.seed)
+        query = self._preparation(volume).query(volume, _common_axis(supports), None)
+        return self._preparation(volume).work(query, supports, _range(query, None), self.seed)
 
-    def _query(
-        self, volume: Volume, axis: str, window: tuple[float, float] | None
-    ) -> _Query:
-        canonical, orientation = volume.canonical()
-        intensity = intensity_range(canonical, window)
-        field = volume_field(canonical, intensity, axis)
-        shape = extract_slices(canonical.voxels, axis).shape[1:3]
-        dx, dy, _ = slice_spacing(canonical.spacing, axis)
-        frame, roi = self._frames(shape, (dx, dy), field)
-        return _Query(volume, canonical, orientation, axis, intensity, frame, roi)
-
-    def _frames(
-        self, shape: tuple[int, int], spacing: tuple[float, float], field: FieldOfView
-    ) -> tuple[SliceFrame, SliceFrame]:
-        """Slice pixels to the model's square, and to the region of interest (SynPo's 256)."""
-        size = self.encoders.model.input_size
-        return (
-            SliceFrame(shape, spacing, field, size),
-            SliceFrame(shape, spacing, field, min(size, SynPoParameters.roi_size)),
-        )
-
-    def _work(
-        self,
-        query: _Query,
-        supports: Sequence[Support],
-        chosen: tuple[int, int],
-        seed: int,
-        assume_present: bool = False,
-    ) -> Work:
-        modality = query.canonical.modality
-        synpo = SynPo(
-            SynPoParameters.for_modality(modality, roi_size=query.roi.size)
-        )
-        segments = _segments(supports)
-        prepared: dict[int, list[SynPoSupport]] = {label: [] for label in segments}
-        drawn: list[DrawnSlice] = []
-        for support in supports:
-            self._prepare(support, synpo, prepared)
-            if support.matches(query.volume):
-                drawn += [
-                    DrawnSlice(label, index, support.masks(label)[place])
-                    for label in support.names
-                    for index, place in zip(
-                        support.slices_of(label), support.positions_of(label), strict=True
-                    )
-                ]
-        structures = tuple(
-            Structure(label, segments[label].name, tuple(kept))
-            for label, kept in prepared.items()
-            if kept
-        )
-        if not structures:
-            raise InputError(
-                "nothing that was marked lies in the part of its image that the model sees; mark "
-                "the structure inside the body"
-            )
-        largest = structures[-1].label
-        stack = query.stack
-        return Work(
-            slices=SliceEncoder(stack, query.intensity, query.frame, query.roi, self.encoders),
-            frame=query.roi,
-            synpo=synpo,
-            structures=structures,
-            drawn=tuple(drawn),
-            first=chosen[0],
-            last=chosen[1],
-            spacing=slice_spacing(query.canonical.spacing, query.axis),
-            labels=np.zeros(stack.shape[:3], np.uint8 if largest < 256 else np.uint16),
-            seed=seed,
-            assume_present=assume_present,
-        )
-
-    def _prepare(
-        self, support: Support, synpo: SynPo, prepared: dict[int, list[SynPoSupport]]
-    ) -> None:
-        """Adds what the method keeps of each of the support's slices, by label."""
-        dx, dy, _ = support.spacing
-        images = support.images()
-        frame, roi = self._frames(images.shape[1:3], (dx, dy), support.field)
-        valid = inside_picture(roi, self.encoders.device)
-        masks = {label: support.masks(label) for label in support.names}
-        for place, image in enumerate(images):
-            encoded = self.encoders.encode(
-                to_pictures(image[None], frame, self.encoders.device)
-            )
-            for label, drawn in masks.items():
-                if place not in support.positions_of(label):
-                    continue
-                mask = torch.from_numpy(np.ascontiguousarray(drawn[place]))[None]
-                cover = roi.masks_to_model(mask.to(self.encoders.device))[0, 0]
-                if bool((cover > 0).any()):
-                    prepared[label].append(
-                        synpo.prepare([f[0] for f in encoded.features], cover, valid=valid)
-                    )
+    def _preparation(self, volume: Volume) -> Preparation:
+        """For this query's modality."""
+        fob = self._fob.for_modality(volume.modality) if self._fob else None
+        return Preparation(self.encoders, self.method, fob)
 
 
 def _as_list(supports: Sequence[Support] | Support) -> Sequence[Support]:
@@ -414,22 +305,7 @@ def _common_axis(supports: Sequence[Support]) -> str:
     return axes[0]
 
 
-def _segments(supports: Sequence[Support]) -> dict[int, Segment]:
-    """Names and colours of all labels; the same label must mean the same structure."""
-    segments: dict[int, Segment] = {}
-    for support in supports:
-        for label in support.names:
-            segment = support.labels.segments[label]
-            known = segments.setdefault(label, segment)
-            if known.name != segment.name:
-                raise InputError(
-                    f"label {label} is {known.name!r} in one support and {segment.name!r} in "
-                    "another; give each structure one label"
-                )
-    return dict(sorted(segments.items()))
-
-
-def _range(query: _Query, asked: tuple[int, int] | None) -> tuple[int, int]:
+def _range(query: Query, asked: tuple[int, int] | None) -> tuple[int, int]:
     """First and last canonical slice of a range in file indices."""
     count = len(query.stack)
     if asked is None:
@@ -454,7 +330,7 @@ def _same(one: tuple, other: tuple) -> bool:
     return len(one) == len(other) and all(a is b or a == b for a, b in zip(one, other))
 
 
-def _shower(query: _Query, preview: PreviewCallback | None) -> ShowSlice | None:
+def _shower(query: Query, preview: PreviewCallback | None) -> ShowSlice | None:
     """From slices in canonical orientation to previews of the file's."""
     if preview is None:
         return None
@@ -468,5 +344,5 @@ def _shower(query: _Query, preview: PreviewCallback | None) -> ShowSlice | None:
     return show
 
 
-def _in_file(result: SliceResult, query: _Query) -> SliceResult:
+def _in_file(result: SliceResult, query: Query) -> SliceResult:
     return replace(result, index=query.file_index(result.index))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,14 +21,32 @@ from ..prompting.support_choice import combine
 from ..prompting.synpo import SynPo, SynPoSupport
 from .encoding import EncodedSlices
 
+if TYPE_CHECKING:
+    from ..prompting.fob import FobSupport
+    from .background import Background
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedSlice:
+    """What the method keeps of one slice with a mask: SynPo's part, and FoB's where it is used
+    and sees something of the mask."""
+
+    synpo: SynPoSupport
+    background: FobSupport | None = None
+
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """One class to segment: its label, name, and what the method keeps of each support slice."""
+    """One class to segment: its label, name, and its support slices."""
 
     label: int
     name: str
-    supports: tuple[SynPoSupport, ...]
+    prepared: tuple[PreparedSlice, ...]
+
+    @property
+    def supports(self) -> tuple[SynPoSupport, ...]:
+        """SynPo's part of each support slice."""
+        return tuple(one.synpo for one in self.prepared)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +78,22 @@ def propose(
     structures: Sequence[Structure],
     valid: Tensor,
     seed: int,
+    background: Background | None = None,
 ) -> list[Proposal]:
-    """Confidence map and points of each structure in N slices, from the best support for each."""
+    """Confidence map and points of each structure in N slices, from the best support for each.
+
+    Which support that is, and how much a slice looks like it, SynPo's maps say whatever the method.
+    """
     proposals = []
     for structure in structures:
         maps = synpo.confidences(encoded.features, structure.supports)
         chosen = combine(synpo, maps, structure.supports)
         points = synpo.prompts(chosen.confidence, chosen.supports, seed=seed, valid=valid)
-        proposals.append(Proposal(chosen.confidence, points, chosen.affinity))
+        confidence = chosen.confidence
+        if background is not None:
+            best = [structure.prepared[index] for index in chosen.chosen.tolist()]
+            confidence, points = background.combined(encoded, best, confidence, points)
+        proposals.append(Proposal(confidence, points, chosen.affinity))
     return proposals
 
 
@@ -121,8 +148,9 @@ def segment_slices(
     confidence: Tensor,
     synpo: SynPo,
 ) -> SliceMasks:
-    """First mask from points, then the noise-aware refinement: clean, keep the component that the
-    map backs most, give it back as mask prompt with the same points, clean again.
+    """First mask from points, then, where the parameters ask for it, the noise-aware refinement:
+    clean, keep the component that the map backs most, give it back as mask prompt with the same
+    points, clean again.
 
     Args:
         confidence: (B, R, R), each prompt's own map.
@@ -131,6 +159,8 @@ def segment_slices(
     share = {"roi_size": p.roi_size, "mask_index": p.mask_index}
     score = confidence[:, None] if model.uses_confidence else None
     first = decode(model, encoded, picture, prompts, confidence=score, **share)
+    if not p.refine:
+        return first
     kept = clean(first.logits, confidence, synpo)
     masks = mask_prompt_logits(first.logits[:, None], kept, outside=p.outside_logit)
     second = decode(model, encoded, picture, prompts, masks=masks, confidence=score, **share)

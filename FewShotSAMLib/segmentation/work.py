@@ -13,6 +13,7 @@ from ..data.frames import SliceFrame
 from ..data.intensity import normalise
 from ..prompting.point_prompts import PointPrompts
 from ..prompting.synpo import SynPo
+from .background import Background
 from .encoding import SliceEncoder
 from .slices import Structure
 
@@ -38,7 +39,7 @@ class Work:
     Attributes:
         slices: encodes slices on demand; frame: slice pixels to the region of interest, the square
             that maps, prompts and masks are worked in.
-        synpo: the prompt method with its parameters.
+        synpo: SynPo with its parameters; background: FoB, where the method uses it.
         structures: what to segment.
         drawn: slices of the query itself that a person drew.
         first, last: slices to work on, both included.
@@ -59,6 +60,7 @@ class Work:
     labels: np.ndarray
     seed: int
     assume_present: bool = False
+    background: Background | None = None
     fields: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     @property

@@ -24,7 +24,7 @@ from .fob_losses import FobBatch
 
 FILE = "fob-embedded.safetensors"
 PAIRS, TARGETS, SIDE = 4, 3, 256
-PLACE_WEIGHT = 0.1
+PLACE_WEIGHT = 0.3
 LEAST = 12  # pixels of a structure that is asked for
 
 

@@ -1,0 +1,170 @@
+"""FoB's side of one stack of slices: its frame, its features, its supports, its prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.frames import SliceFrame, WholeSliceFrame
+from ..data.intensity import IntensityRange, normalise
+from ..data.standard import Standard
+from ..models.fob import FobModel
+from ..prompting.fob import Fob, FobSupport
+from ..prompting.fusion import fuse
+from ..prompting.point_prompts import PointPrompts
+from .encoding import EncodedSlices, Encoders, to_pictures
+
+if TYPE_CHECKING:
+    from .slices import PreparedSlice
+
+
+@dataclass(frozen=True, eq=False)
+class BackgroundAnswer:
+    """FoB's word on N slices, in pixels of the region of interest.
+
+    Attributes:
+        coarse: (N, R, R), how likely each pixel is foreground, 0 to 1.
+        prompts: N sets of points.
+    """
+
+    coarse: Tensor
+    prompts: list[PointPrompts]
+
+
+class Background:
+    """FoB on the slices of one volume, the query's or a support's.
+
+    Args:
+        model: the network, loaded.
+        encoders: what else reads the slices; FoB's features come from the embedded model's
+            embeddings where those are there already.
+        roi: slice pixels to the region of interest.
+        intensity, standard: what becomes black and white, and FoB's z-score.
+        method: "fob", its prompts as they are, or "auto", joined with SynPo's.
+    """
+
+    def __init__(
+        self,
+        model: FobModel,
+        encoders: Encoders,
+        roi: SliceFrame,
+        intensity: IntensityRange,
+        standard: Standard,
+        method: str = "fob",
+    ) -> None:
+        self.method = method
+        self.model, self.encoders, self.roi = model, encoders, roi
+        self.intensity, self.standard = intensity, standard
+        self.fob = Fob(model.network)
+        kind = WholeSliceFrame if model.config.framing == "slice" else SliceFrame
+        self.frame = kind(roi.shape, roi.spacing, roi.field, model.config.image_size)
+        self._same = kind is SliceFrame and self.frame.size == roi.size
+
+    def encode(self, encoded: EncodedSlices, stack: np.ndarray) -> EncodedSlices:
+        """The same slices with FoB's features.
+
+        Args:
+            stack: (N, H, W[, 3]) stored values of the slices.
+        """
+        model = self.model
+        if model.backbone is not None and model.backbone is self.encoders.model:
+            return replace(encoded, background=model.of_embeddings(encoded.embeddings))
+        if model.config.backbone == "embedded":
+            grey = normalise(stack, self.intensity)
+        else:
+            grey = self.standard.apply(stack)
+        return replace(
+            encoded, background=model.encode(to_pictures(grey, self.frame, model.device))
+        )
+
+    def prepare(self, encoded: EncodedSlices, mask: np.ndarray) -> FobSupport | None:
+        """What FoB keeps of one encoded slice with a mask (H, W), bool; None where the mask has
+        no part in what the network sees."""
+        drawn = torch.from_numpy(np.ascontiguousarray(mask))[None].to(self.model.device)
+        return self._prepared(encoded, self.frame.masks_to_model(drawn)[0, 0])
+
+    def remember(self, encoded: EncodedSlices, logits: Tensor) -> FobSupport | None:
+        """The same from a mask that was found: logits (R, R) of the region of interest."""
+        inside = (logits > 0).float()[None, None]
+        if not self._same:
+            inside = self.frame.masks_to_model(self.roi.logits_to_slice(inside).clamp(min=0))
+        return self._prepared(encoded, inside[0, 0])
+
+    def _prepared(self, encoded: EncodedSlices, cover: Tensor) -> FobSupport | None:
+        if not bool((cover > 0).any()):
+            return None
+        return self.fob.prepare(encoded.background[0][0], cover)
+
+    def combined(
+        self,
+        encoded: EncodedSlices,
+        supports: Sequence[PreparedSlice],
+        confidence: Tensor,
+        points: Sequence[PointPrompts],
+    ) -> tuple[Tensor, list[PointPrompts]]:
+        """The method's confidence maps (N, R, R) and points for N slices.
+
+        Args:
+            supports: one for each slice.
+            confidence: (N, R, R), SynPo's maps; points: SynPo's. They stay where FoB saw nothing
+                of the support.
+        """
+        maps, chosen = confidence.clone(), list(points)
+        rows = [n for n, s in enumerate(supports) if s.background is not None]
+        if rows:
+            answer = self.answer(
+                encoded.select(torch.tensor(rows, device=confidence.device)),
+                [supports[n].background for n in rows],
+            )
+            for n, coarse, found in zip(rows, answer.coarse, answer.prompts, strict=True):
+                if self.method == "fob":
+                    chosen[n] = found
+                else:
+                    maps[n], chosen[n] = fuse(maps[n], points[n], coarse, found)
+        return maps, chosen
+
+    def surrounded(
+        self,
+        encoded: EncodedSlices,
+        memory: Sequence[PreparedSlice],
+        near: Tensor,
+        points: Sequence[PointPrompts],
+    ) -> list[PointPrompts]:
+        """Points for N slices next to ones that are known, with FoB's background points.
+
+        Args:
+            memory: of the known slices.
+            near: (N, R, R), SynPo's maps, -inf where the structure cannot have moved to.
+            points: SynPo's.
+        """
+        _, found = self.combined(encoded, memory, near, points)
+        return [
+            PointPrompts.of(old.positives, new.negatives)
+            for old, new in zip(points, found, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def answer(self, encoded: EncodedSlices, supports: Sequence[FobSupport]) -> BackgroundAnswer:
+        """Prompts for N encoded slices with one support each."""
+        features, threshold = encoded.background
+        answer = self.fob.answer(
+            features, threshold,
+            torch.stack([s.background for s in supports]),
+            torch.stack([s.foreground for s in supports]),
+        )
+        prompts = self.fob.prompts(answer, [s.has_ring for s in supports])
+        coarse = answer.coarse
+        if not self._same:
+            coarse = self.roi.masks_to_model(
+                self.frame.logits_to_slice(coarse[:, None]).clamp(min=0)
+            )[:, 0]
+            prompts = [
+                PointPrompts(self.roi.to_model(self.frame.to_slice(p.points)), p.labels)
+                for p in prompts
+            ]
+        return BackgroundAnswer(coarse, prompts)
