@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("slicer", reason="needs slicer-core (pip install slicer-core)")
 
 from FewShotSAMModule.results import ResultWriter
-from FewShotSAMModule.segments import SegmentInfo
+from FewShotSAMModule.segments import SegmentInfo, on_grid, read_layers
 from FewShotSAMModule.supports import read_supports
-from FewShotSAMModule.volumes import read_volume_node
+from FewShotSAMModule.volumes import grid_of, read_volume_node
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scene_nodes import (
@@ -42,7 +42,13 @@ rigid = st.builds(affine, origin=positions, turned=st.tuples(angle, angle, angle
 mirrored = st.builds(
     affine, origin=positions, turned=st.tuples(angle, angle, angle), signs=st.just((1, -1, 1))
 )
-moves = st.one_of(st.none(), rigid, mirrored)
+stretched = st.builds(
+    affine,
+    spacing=st.tuples(*[st.floats(0.8, 1.25)] * 3),
+    origin=positions,
+    turned=st.tuples(angle, angle, angle),
+)
+moves = st.one_of(st.none(), rigid, mirrored, stretched)
 sizes = st.tuples(*[st.integers(2, 7)] * 3)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -64,6 +70,8 @@ def test_a_volume_is_read_where_the_views_show_it(scene, size, matrix, move, aga
     expected = (world_matrix(node) @ matrix @ np.c_[index, np.ones(20)].T).T[:, :3]
     np.testing.assert_allclose(volume.index_to_world(index), expected * (-1, -1, 1), atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(volume.direction, axis=0), 1)
+    canonical, _ = volume.canonical()
+    assert (np.diag(canonical.direction) > 0).all()
 
 
 @CASES
@@ -158,3 +166,53 @@ def test_an_existing_segmentation_elsewhere_shows_the_result_at_its_place(
     points = points + (world_matrix(volume) @ matrix)[:3, 3]
     expected = [{f"s{labels[k, j, i]}"} - {"s0"} for i, j, k in index]
     assert values_at(node, points) == expected
+
+
+@CASES
+@given(
+    size=sizes,
+    matrix=grids,
+    move=moves,
+    lattice=grids,
+    other=moves,
+    painted_size=sizes,
+    first=st.tuples(*[st.integers(-3, 3)] * 3),
+    seed=st.integers(0, 99),
+)
+def test_what_is_painted_on_any_lattice_is_read_where_slicer_shows_it(
+    scene, size, matrix, move, lattice, other, painted_size, first, seed
+):
+    """At the centre of every voxel of the volume, the label is that of the segment which Slicer
+    finds there."""
+    random = np.random.default_rng(seed)
+    volume = add_volume(
+        scene, random.integers(0, 9, size).astype(np.int16), matrix, add_move(scene, move)
+    )
+    whole = world_matrix(volume) @ matrix
+    move_s = add_move(scene, other)
+    # Both around the same place, or they would hardly ever meet.
+    to_world = np.eye(4) if other is None else other
+    middle = whole @ [*(np.array(size[::-1]) - 1) / 2, 1]
+    local = lattice.copy()
+    inside = np.array([*first, 0]) + [*(np.array(painted_size[::-1]) - 1) / 2, 1]
+    local[:3, 3] += (np.linalg.inv(to_world) @ middle - lattice @ inside)[:3]
+    painted = random.integers(0, 3, painted_size).astype(np.uint8)
+    ids = {"a": (1, "a"), "b": (2, "b")}
+    node = add_segmentation(scene, [(painted, local, first, ids)], move_s)
+    grid = grid_of(volume)
+    layers = read_layers(node, None, grid)
+    found = [on_grid(layer.labels, grid, [1, 2]) for layer in layers]
+    found = found[0] if found and found[0] is not None else np.zeros(size, np.uint8)
+    index = np.argwhere(np.ones(size, bool))[:, ::-1]
+    points = index @ whole[:3, :3].T + whole[:3, 3]
+    # Half-way between two voxels either is right.
+    at = np.c_[points, np.ones(len(points))] @ np.linalg.inv(to_world @ local).T[:, :3]
+    clear = (np.abs(at % 1 - 0.5) > 1e-3).all(axis=1)
+    expected = [{"a": 1, "b": 2}.get("".join(here), 0) for here in values_at(node, points)]
+    expected = np.array(expected)
+    labels = found[tuple(index[:, ::-1].T)]
+    # A segment too thin to be nearest to any voxel is put where it falls.
+    for value in (1, 2):
+        if not (expected == value).any():
+            clear &= labels != value
+    np.testing.assert_array_equal(labels[clear], expected[clear])
