@@ -113,7 +113,7 @@ def _train(
     from ..training.fob_export import export_trained
     from ..training.fob_start import start_from
 
-    log = _log(args.log, folder)
+    log, start = _log(args.log, folder), _sha256(args.start)
     device = choose_device(args.device).device
     backbone = load_embedded(device)[0] if args.backbone == "embedded" else None
     volumes, modality = _read(args, folder, stopped, tell)
@@ -126,7 +126,7 @@ def _train(
     source = _episodes(args, volumes, device, stopped)
     _check_same_run(folder, {
         "images": sorted(v.sha256 for v in volumes), "seed": args.seed,
-        "start": _sha256(args.start),
+        "start": start,
     })
     training = _training(FobTraining, config, str(device), args.seed, schedule, backbone)
     resumed = (folder / "run.pt").exists()
@@ -149,7 +149,7 @@ def _train(
         "modality": modality,
         "images_sha256": sorted(v.sha256 for v in volumes),
         "held_out_sha256": sorted(v.sha256 for v in apart),
-        "start_sha256": _sha256(args.start),
+        "start_sha256": start,
     })
 
 

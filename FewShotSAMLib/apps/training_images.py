@@ -42,10 +42,11 @@ def read_training_volumes(
 
 def _places(paths: Sequence[Path]) -> Iterator[tuple[Path, str | None]]:
     """Files and DICOM series, each once and in the order of their names."""
-    seen: set[Path] = set()
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
+    seen: set[Path] = set()
+    for path in paths:
         for found, series in _below(path) if path.is_dir() else [(path, None)]:
             key = found.resolve() / (series or "")
             if key not in seen:

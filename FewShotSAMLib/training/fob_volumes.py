@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from ..data.errors import InputError
-from ..data.frames import SliceFrame
-from ..data.intensity import intensity_range, normalise
-from ..data.slicing import AXES, extract_slices, slice_spacing, volume_field
-from ..data.stretched import ZScore, stretch, z_score
+from ..data.frames import SliceFrame, WholeSliceFrame
+from ..data.intensity import IntensityRange, intensity_range, normalise
+from ..data.slicing import AXES, extract_slices, slice_spacing, volume_field, whole_field
+from ..data.standard import Standard, measure_standard
 from ..data.volume import Volume
 from .fob_losses import FobBatch
 from .pair_changes import gamma_changed, random_gamma, random_warp, warped, warped_masks
 from .supervoxels import LEAST, cached_supervoxels
 
 SIDE = 256
-AREA = 200  # pixels of a supervoxel in each of an episode's slices
+AREA = 200  # of 256 x 256 pixels that a supervoxel covers in each of an episode's slices
 HELD_OUT = 0.2  # share of the volumes, or of the slices of a single one, that is not trained on
 
 
@@ -34,7 +34,7 @@ class TrainingVolume:
     Attributes:
         grey: (S, side, side) float16, slices in [0, 1] in the network's frame.
         parts: (S, side, side) uint16, supervoxels, 0 air.
-        score: to z-scores; None where the network takes grey levels.
+        standard: the volume's z-score; None where the network takes grey levels.
         sha256: of the voxels and their place in the patient.
         name: for messages.
         areas: (supervoxels + 1, S), pixels in each slice.
@@ -42,7 +42,7 @@ class TrainingVolume:
 
     grey: np.ndarray
     parts: np.ndarray
-    score: ZScore | None
+    standard: Standard | None
     sha256: str
     name: str
     areas: np.ndarray = field(init=False)
@@ -57,7 +57,7 @@ class TrainingVolume:
         """Rows (supervoxel, slice): large enough in that slice and in the next, both of which lie
         from `first` to `last`."""
         last = self.areas.shape[1] - 1 if last is None else last
-        large = self.areas >= AREA
+        large = self.areas >= AREA * self.parts[0].size / SIDE**2
         both = large[:, :-1] & large[:, 1:]
         both[:, :first] = False
         both[:, max(last, 0):] = False
@@ -88,25 +88,27 @@ def prepare_volume(
     if len(stack) < 2:
         raise InputError(f"{volume.name}: has one slice; episodes need neighbouring ones")
     height, width = stack.shape[1:]
-    score = None
-    if framing == "slice":
-        score = z_score(canonical)
-        intensity, frame = score.intensity, None
+    standard = measure_standard(canonical) if framing == "slice" else None
+    if standard is not None:
+        intensity = IntensityRange(standard.low, standard.high, "FoB's")
+        frame = WholeSliceFrame((height, width), (dx, dy), whole_field((height, width), (dx, dy)),
+                                side)
         spacing = (dx * width / side, dy * height / side, dz)
     else:
         intensity = intensity_range(canonical)
         view = volume_field(canonical, intensity, axis)
         frame = SliceFrame((height, width), (dx, dy), view, side)
         spacing = (view.side_mm / side, view.side_mm / side, dz)
+    if not intensity.low < intensity.high:
+        raise InputError(f"{volume.name}: nearly all of its voxels have one value")
     grey = np.empty((len(stack), side, side), np.float16)
     for index, plane in enumerate(stack):
-        one = torch.from_numpy(normalise(plane, intensity))[None]
-        small = stretch(one, side) if frame is None else frame.images_to_model(one[:, None])[:, 0]
-        grey[index] = small[0].clamp(0, 1).numpy()
+        one = torch.from_numpy(normalise(plane, intensity))[None, None]
+        grey[index] = frame.images_to_model(one)[0, 0].clamp(0, 1).numpy()
     digest = hashlib.sha256(np.ascontiguousarray(canonical.voxels))
     digest.update(repr((canonical.shape, np.round(canonical.affine, 3).tolist())).encode())
     return TrainingVolume(
-        grey, cached_supervoxels(grey, spacing, cache, least), score, digest.hexdigest(),
+        grey, cached_supervoxels(grey, spacing, cache, least), standard, digest.hexdigest(),
         volume.name,
     )
 
@@ -147,8 +149,8 @@ class VolumeEpisodes:
         self.volumes = [v for v in volumes if len(v.pairs())]
         if not self.volumes:
             raise InputError(
-                f"no supervoxel covers {AREA} pixels in two neighbouring slices; give volumes of "
-                "a larger part of the body"
+                f"no supervoxel covers {AREA / SIDE**2:.1%} of the picture in two neighbouring "
+                "slices; give volumes of a larger part of the body"
             )
         self.seed, self.device = seed, device
         self.pairs, self.structures, self.checked = pairs, structures, checked
@@ -224,8 +226,9 @@ class VolumeEpisodes:
             if side == warp:
                 where = random_warp(grey.shape[-1], generator, self.device)
                 grey, masks = warped(grey, where), warped_masks(masks, where)
-            if volume.score is not None:
-                grey = volume.score.of(grey)
+            if volume.standard is not None:
+                z = volume.standard
+                grey = (grey * (z.high - z.low) + z.low - z.mean) / z.deviation
             result.append((grey.expand(3, -1, -1), masks))
         return result
 
