@@ -73,7 +73,14 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=("synpo", "fob", "auto"),
         default="synpo",
-        help="what turns marked slices into prompts (default: synpo)",
+        help="what turns marked slices into prompts: synpo needs no training, fob puts trained "
+        "points around the structure, auto joins both (default: synpo)",
+    )
+    group.add_argument(
+        "--fob",
+        metavar="WEIGHTS",
+        help="FoB's weights for --method fob and auto: embedded, fob-ct, fob-mr or a file "
+        "(default: the preset's, or embedded)",
     )
     group.add_argument(
         "--model",

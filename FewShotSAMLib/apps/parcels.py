@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..data.intensity import IntensityRange
-from ..data.standard import Standard
 from ..data.slicing import FieldOfView
+from ..data.standard import Standard
 from ..data.support import Support
 from ..data.volume import Segment, Volume
 from ..models.card import ModelCard
@@ -148,6 +148,7 @@ def pack_result(result: VolumeResult) -> Message:
         "method": result.method,
         "strategy": result.strategy,
         "features": asdict(result.features) if result.features else None,
+        "fob": asdict(result.fob) if result.fob else None,
     }
     return Message(header, {"labels": result.labels.voxels})
 
@@ -155,7 +156,7 @@ def pack_result(result: VolumeResult) -> Message:
 def unpack_result(message: Message) -> VolumeResult:
     """The inverse of `pack_result`."""
     header = message.header
-    features = header["features"]
+    features, fob = header["features"], header["fob"]
     return VolumeResult(
         labels=volume_from(header["labels"], message.arrays["labels"]),
         slices=_results_from(header["slices"]),
@@ -167,6 +168,7 @@ def unpack_result(message: Message) -> VolumeResult:
         method=header["method"],
         strategy=header["strategy"],
         features=ModelCard(**features) if features else None,
+        fob=ModelCard(**fob) if fob else None,
     )
 
 

@@ -119,6 +119,7 @@ def load_chosen_segmenter(args: argparse.Namespace) -> Segmenter:
         seed=args.seed,
         precision=args.precision,
         allow_cpu=args.allow_cpu,
+        fob=args.fob,
         tell=tell,
     )
 

@@ -52,6 +52,7 @@ def summary(result: VolumeResult) -> dict[str, Any]:
         "strategy": result.strategy,
         "model": asdict(result.model),
         "features": asdict(result.features) if result.features else None,
+        "fob": asdict(result.fob) if result.fob else None,
         "device": result.device,
         "seconds": {stage: round(float(t), 3) for stage, t in result.seconds.items()},
     }

@@ -139,16 +139,17 @@ def _read_own(path: Path) -> tuple[FobNetwork, dict[str, str]]:
             said = dict(file.metadata() or {})
             config = json.loads(said.pop("config", "null"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as problem:
+    except (SafetensorError, OSError, ValueError) as problem:
         raise InputError(f"{path}: not readable as safetensors ({problem})") from None
     if not isinstance(config, dict):
         raise InputError(f"{path}: holds no configuration of a FoB network")
     try:
         sizes = FobConfig(**(config | {"pyramid": tuple(config.get("pyramid", ()))}))
-    except (TypeError, ValueError) as problem:
-        raise InputError(f"{path}: its configuration is of another version ({problem})") from None
+        network = FobNetwork(sizes)
+    except (TypeError, ValueError, RuntimeError) as problem:  # PyTorch's, for impossible sizes
+        reason = str(problem).strip().splitlines()[0]
+        raise InputError(f"{path}: its configuration is of another version ({reason})") from None
     state = {n: t.float() if t.is_floating_point() else t for n, t in state.items()}
-    network = FobNetwork(sizes)
     load_into(network, state, source=str(path))
     return network, said
 

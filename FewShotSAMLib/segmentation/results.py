@@ -101,7 +101,7 @@ class VolumeResult:
         seconds: time per stage.
         model: the promptable model; device: where it ran, and why.
         axis: "axial", "coronal" or "sagittal"; method, strategy: as asked for.
-        features: the second encoder, or None where there was none.
+        features: the second encoder, and fob: FoB's network; None where there was none.
     """
 
     labels: Volume
@@ -114,3 +114,4 @@ class VolumeResult:
     method: str
     strategy: str
     features: ModelCard | None = None
+    fob: ModelCard | None = None

@@ -188,6 +188,7 @@ class Segmenter:
             method=self.method,
             strategy=strategy,
             features=self.encoders.features.card if self.encoders.features else None,
+            fob=work.background.model.card if work.background else None,
         )
 
     def _device_text(self) -> str:

@@ -224,7 +224,7 @@ def test_methods_models_and_strategies_that_are_not_there_list_those_that_are(
     monkeypatch.setenv("FEWSHOTSAM_WEIGHTS", str(folder / "none"))
     command = ("segment", image, "--support-mask", mask, "-o", folder / "o.nrrd")
     for extra, said in {
-        ("--method", "fob"): "use one of synpo",
+        ("--fob", "fob-ct"): "go with method fob or auto",
         ("--strategy", "memory"): "use one of slices, propagate",
         ("--model", "sam99"): "embedded, fast, balanced, best",
         ("--features", "dino99"): "none, embedded, dinov2-small",

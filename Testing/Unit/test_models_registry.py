@@ -69,8 +69,11 @@ def test_unknown_names_list_the_known_ones(store):
     assert "'sam99'" in said and "embedded, fast, balanced" in said and "sam2.1-large" in said
     said = complaint(load_models, "embedded", "dino99", CPU, store=store)
     assert "'dino99'" in said and "none, embedded, dinov2-small" in said
-    said = complaint(load_segmenter, method="fob", device="cpu")
-    assert "'fob'" in said and "use one of synpo" in said
+    said = complaint(load_segmenter, method="magic", device="cpu")
+    assert "'magic'" in said and "use one of synpo, fob, auto" in said
+    said = complaint(load_segmenter, method="fob", fob="fob-us", device="cpu")
+    assert "'fob-us'" in said and "embedded, fob-ct, fob-mr" in said
+    assert "method fob or auto" in complaint(load_segmenter, fob="fob-ct", device="cpu")
     assert "bf16" in complaint(load_segmenter, precision="int8", device="cpu")
 
 
