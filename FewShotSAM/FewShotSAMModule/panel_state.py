@@ -24,7 +24,8 @@ class Facts:
         segmentation: name of the support segmentation, "" for none.
         segments: how many segments it has; chosen: how many of them are ticked.
         support_file: the chosen file's path, "" for none; support_file_exists: whether it is there.
-        into: where the result goes; output: name of the existing segmentation, "" for none.
+        into: where the result goes; output: name of the existing segmentation, "" for none;
+            output_is_support: it is the support segmentation.
         job: `IDLE`, `RUNNING`, `CANCELLING` or `INSTALLING`.
         first, last: the slice range asked for, counted from 0; last below 0 means the last slice.
         slices: slices along the axis, 0 where it is not known yet.
@@ -33,6 +34,7 @@ class Facts:
         reviewed: whether there is a result to review; doubtful: how many slices are in doubt.
         decision: "accepted", "rejected" or "" of the slice shown.
         has_prompts: whether prompts are shown now.
+        undoable: whether the last result can be taken back.
     """
 
     volume: str = ""
@@ -45,6 +47,7 @@ class Facts:
     support_file_exists: bool = False
     into: Into = Into.new
     output: str = ""
+    output_is_support: bool = False
     job: str = IDLE
     first: int = 0
     last: int = -1
@@ -56,6 +59,7 @@ class Facts:
     doubtful: int = 0
     decision: str = ""
     has_prompts: bool = False
+    undoable: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ def panel_state(facts: Facts) -> PanelState:
             "overwriteBox": idle and facts.into is Into.existing,
             "segmentSliceButton": idle and not slice_obstacle,
             "segmentVolumeButton": ready,
+            "undoResultButton": idle and facts.undoable,
             "cancelButton": facts.job in (RUNNING, INSTALLING),
             "reviewStrip": facts.reviewed,
             "previousDoubtfulButton": review and facts.doubtful > 0,
@@ -112,10 +117,12 @@ def panel_state(facts: Facts) -> PanelState:
             "showPromptsBox": ready and here,
             "showConfidenceBox": ready and here,
             "promptStructureBox": facts.has_prompts,
-            "addSupportButton": review and here and ready,
+            "addSupportButton": review and here and ready and not from_file,
             "advancedOptions": idle,
             "copyPythonButton": not obstacle,
             "checkInstallationButton": idle,
+            "installButton": idle and bool(facts.to_install or facts.to_download),
+            "weightsFileButton": idle and bool(facts.to_download),
         },
         visible={
             "segmentationSelector": not from_file,
@@ -162,8 +169,15 @@ def missing_support(facts: Facts) -> str:
 
 def missing_output(facts: Facts) -> str:
     """What the result's place lacks; "" for nothing."""
-    if facts.into is Into.existing and not facts.output:
+    if facts.into is not Into.existing:
+        return ""
+    if not facts.output:
         return "Choose the segmentation that the result goes into, or choose a new one."
+    if facts.output_is_support:
+        return (
+            f"{facts.output}: holds the marked slices, and the result would become part of them; "
+            "choose another segmentation for the result."
+        )
     return ""
 
 

@@ -10,6 +10,7 @@ _SHORTEST_S = 1.0
 
 # The library's stages in a person's words, and whether their steps are slices.
 _STAGES = {
+    "load": ("Loading the networks", False),
     "look": ("Looking for the structures", True),
     "slices": ("Segmenting", True),
     "propagate": ("Following the structures", True),
@@ -54,13 +55,13 @@ def progress_line(
 
     Args:
         stage: the library's name of the stage.
-        done, total: steps; total 0 where there is nothing to count.
+        done, total: steps; total 0 or 1 where there is nothing to count.
         left_s: seconds left in the stage, or None.
         message: the library's own line, which takes the stage's place.
     """
     known, counts_slices = _STAGES.get(stage, (stage[:1].upper() + stage[1:], False))
     line = message.strip() or known
-    if total > 0:
+    if total > 1:
         left = max(total - done, 0)
         slices = f" slice{'s' if left != 1 else ''}" if counts_slices else ""
         line += f": {done} of {total} done, {left}{slices} left"

@@ -46,6 +46,10 @@ def test_everything_needed_is_there():
             "liver.nrrd: there is no such file",
         ),
         ({"into": Into.existing}, "Choose the segmentation that the result goes into"),
+        (
+            {"into": Into.existing, "output": "Segmentation", "output_is_support": True},
+            "Segmentation: holds the marked slices",
+        ),
         ({"first": 9, "last": 3}, "Slices 9 to 3"),
         ({"first": 2, "last": 40}, "CT has 40 slices, 0 to 39"),
         ({"first": 40}, "CT has 40 slices, 0 to 39"),
@@ -123,12 +127,22 @@ def test_overwriting_matters_only_in_an_existing_segmentation():
     assert existing.ready
 
 
+@pytest.mark.parametrize("undoable", [True, False])
+def test_the_last_result_can_be_taken_back_when_there_is_one(undoable):
+    facts = replace(READY, undoable=undoable)
+    assert panel_state(facts).enabled["undoResultButton"] == undoable
+    assert not panel_state(replace(facts, job=RUNNING)).enabled["undoResultButton"]
+
+
 def test_what_has_to_be_fetched_is_said_beforehand():
     state = panel_state(
         replace(READY, to_install=("PyTorch", "scipy"), to_download=("sam2.1-tiny",))
     )
     assert state.ready
     assert "install PyTorch and scipy and to download sam2.1-tiny first" in state.hint
+    assert state.enabled["installButton"]
+    assert state.enabled["weightsFileButton"]
+    assert not panel_state(READY).enabled["installButton"]
     running = panel_state(replace(READY, to_install=("PyTorch",), job=RUNNING))
     assert running.hint == ""
 

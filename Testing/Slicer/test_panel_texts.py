@@ -42,6 +42,7 @@ def test_progress_names_slices_left_and_time():
         "Following the structures: 12 of 36 done, 24 slices left, 1 min 5 s to go"
     )
     assert progress_line("slices", 35, 36, None) == "Segmenting: 35 of 36 done, 1 slice left"
+    assert progress_line("load", 0, 1, None) == "Loading the networks"
     assert progress_line("load", 0, 0, None, "Loading sam2.1-tiny") == "Loading sam2.1-tiny"
     assert progress_line("write back", 0, 0, None) == "Write back"
 
