@@ -9,6 +9,7 @@ type that they come in; float64 gives reference values.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -91,10 +92,13 @@ OFFICIAL = {
 
 
 def random_values(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, Tensor]:
-    """Random weights of a size that keeps activations moderate and every branch alive."""
-    generator = torch.Generator().manual_seed(seed)
+    """Random weights of a size that keeps activations moderate and every branch alive.
+
+    A tensor's values depend on its name, not on which others there are.
+    """
     state = {}
     for name, shape in shapes.items():
+        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + seed)
         value = torch.randn(shape, generator=generator)
         if name.endswith("num_batches_tracked"):
             value = torch.tensor(7)
@@ -106,6 +110,10 @@ def random_values(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[
             value = torch.tensor(0.3)
         elif len(shape) == 1 and name.endswith("weight"):
             value = (0.3 if ".bn3." in name else 1.0) + 0.1 * value  # a norm's gain
+        elif name.endswith("reduce1d.bias"):
+            value = torch.tensor([-17.0])  # half at a cosine of 0.85: random features are alike
+        elif name.startswith("encoder.reduce1d") or ".fc." in name:
+            value = 0.2 * value / math.sqrt(shape[-1])
         elif name.endswith("learnable_pos"):
             value = 0.5 * value
         elif name.endswith("matching_head.support_proj.weight"):
@@ -316,6 +324,20 @@ def highest(maps: Tensor) -> np.ndarray:
     return np.array(points)
 
 
+def same_places(found: np.ndarray, maps: Tensor) -> bool:
+    """Whether points (K, 2) are the highest pixels of (K, S, S) maps.
+
+    Enlarged maps are flat within half a cell of the picture's edge. Which pixel of a flat top is
+    the highest is a matter of rounding: there any of them will do.
+    """
+    for point, one, exact in zip(found, maps, highest(maps)):
+        top = float(one.max())
+        tie = abs(float(one[int(point[1]), int(point[0])]) - top) <= 1e-9 * abs(top)
+        if not (np.array_equal(point, exact) or (top > 0 and tie)):
+            return False
+    return True
+
+
 # --- Refinement ----------------------------------------------------------------------------------
 
 
@@ -404,6 +426,7 @@ class LiteralAnswer:
     heat: Tensor
     found: np.ndarray
     points: Tensor
+    background: Tensor
 
 
 def answer(
@@ -419,7 +442,7 @@ def answer(
     heat = head(of_context, w, side)
     found = highest(heat)
     points = refined(features, found, background, w, side, repaired=repaired)
-    return LiteralAnswer(coarse_map(alike, threshold, side), fit, heat, found, points)
+    return LiteralAnswer(coarse_map(alike, threshold, side), fit, heat, found, points, background)
 
 
 class Encoder:
