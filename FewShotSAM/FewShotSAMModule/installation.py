@@ -1,7 +1,7 @@
 """What a run needs beforehand: asks once, installs and downloads step by step, tells of failures.
 
-What is missing and the steps come from `dependencies` (packages) and `weights_needed`; this file
-asks and shows.
+What is missing, the words of the question and the steps come from `dependencies`; this file asks
+and shows.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from slicer.i18n import tr as _
 
 from FewShotSAMLib import InputError
 
-from . import dependencies, weights_needed
-from .weights_needed import Fetching
+from . import dependencies
+from .background import Background, step_line
+from .dependencies import PACKAGE, WEIGHTS
+from .install_steps import InstallCancelled, InstallError, Step
 
 if TYPE_CHECKING:
     from .panel import Panel
@@ -26,21 +28,16 @@ _EVERY_MS = 100
 
 
 class Installation:
-    """The installation section, and the question before the first run.
-
-    Attributes:
-        packages, weights: names of what the chosen preset lacks.
-    """
+    """The installation section, and the question before the first run."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self._preset = ""
-        self._missing: tuple[Any, ...] = ()
-        self._files: tuple[Any, ...] = ()
-        self._steps: list[Any] = []
+        self._missing: tuple[dependencies.Missing, ...] = ()
+        self._steps: list[Step] = []
+        self._step: Step | None = None
+        self._background: Background | None = None
         self._then: Callable[[], None] | None = None
-        self._fetching: Fetching | None = None
-        self._working = False
         self._cancelled = False
         self._job: Any = None
         self._answer: Callable[[dict[str, Any]], None] | None = None
@@ -55,15 +52,17 @@ class Installation:
     @property
     def busy(self) -> bool:
         """Whether something is being installed or downloaded."""
-        return self._working
+        return self._step is not None or self._background is not None
 
     @property
     def packages(self) -> tuple[str, ...]:
-        return tuple(one.name for one in self._missing)
+        """Names of packages that the chosen preset lacks."""
+        return tuple(one.name for one in self._missing if one.kind == PACKAGE)
 
     @property
     def weights(self) -> tuple[str, ...]:
-        return tuple(entry.name for entry in self._files)
+        """Names of weights that the chosen preset lacks."""
+        return tuple(one.name for one in self._missing if one.kind == WEIGHTS)
 
     def look(self, preset: str, again: bool = False) -> None:
         """Looks what a preset lacks; quick, and quicker when it is the one of the last time."""
@@ -71,49 +70,46 @@ class Installation:
             return
         self._preset = preset
         try:
-            self._missing = tuple(dependencies.missing(preset))
-            self._files = weights_needed.missing_weights(preset)
+            self._missing = dependencies.missing(preset)
         except InputError as problem:
+            self._missing = ()
             self._panel.say(str(problem))
 
     def ensure(self, preset: str, then: Callable[[], None] | None) -> None:
         """Calls ``then`` once everything is there: at once, or after the one question and the
         installation, or never where a person does not agree."""
         self.look(preset, again=True)
-        if not self._missing and not self._files:
+        if not self._missing:
             if then is not None:
                 then()
-            return
-        if not self._agrees():
+        elif self._agrees():
+            self._steps = dependencies.steps(self._missing)
+            self._then, self._cancelled = then, False
+            self._next()
+        else:
             self._panel.say(_("Nothing was installed or downloaded."))
-            return
-        self._steps = list(dependencies.steps(self._missing)) if self._missing else []
-        self._then, self._cancelled, self._working = then, False, True
-        self._panel.refresh()
-        self._next()
 
     def cancel(self) -> None:
-        """Stops after the package at hand; a download stops at once."""
+        """Stops a download at once, a package when it is installed."""
         self._cancelled = True
-        if self._fetching is not None:
-            self._fetching.cancel()
+        if self._step is not None:
+            self._step.cancel()
 
     def greet(self) -> None:
         """Starts the segmentation process in the background and shows its device and memory."""
-        self.look(self._panel.parameters.preset.value)
         if self._job is None and not self._missing and not self._panel.runs.watch.busy:
             self._ask(self._panel.logic.worker().hello(), self._show_device)
 
     def check(self) -> None:
-        """Shows what `fewshotsam doctor` says."""
+        """Shows what `fewshotsam doctor` says, or what is missing for that."""
         self.look(self._preset, again=True)
-        ui = self._panel.ui
-        lacking = [*self.packages, *self.weights]
-        ui.installationText.plainText = _("Checking...")
-        if self._missing:
-            ui.installationText.plainText = _("Missing: {names}").format(names=", ".join(lacking))
-            return
-        self._ask(self._panel.logic.worker().doctor(), self._show_report)
+        text = self._panel.ui.installationText
+        if self.packages:
+            text.plainText = _("Missing: {names}").format(names=", ".join(self.packages))
+        else:
+            text.plainText = _("Checking...")
+            self._ask(self._panel.logic.worker().doctor(), self._show_report)
+        self._panel.refresh()
 
     def stop(self) -> None:
         """The panel goes away."""
@@ -124,46 +120,43 @@ class Installation:
     def _agrees(self) -> bool:
         if slicer.app.testingEnabled():  # where every question is answered with yes
             return False
-        parts = []
-        if self._missing:
-            parts.append(dependencies.consent_text(self._missing))
-        if self._files:
-            parts.append(weights_needed.question(self._files))
-        return slicer.util.confirmOkCancelDisplay("\n\n".join(parts), _("FewShotSAM: install"))
+        question = dependencies.consent_text(self._missing)
+        return slicer.util.confirmOkCancelDisplay(question, _("FewShotSAM: install"))
 
     def _next(self) -> None:
-        """The next package, then the weights, then what was to be done with them."""
+        """The next step, then what was to be done with all of them."""
+        self._step = None
         if self._cancelled:
             self._end(_("Stopped; pressing the button again goes on from here."))
-        elif self._steps:
-            step = self._steps.pop(0)
-            self._panel.say(step.title)
-            # The line is painted before the step begins.
-            qt.QTimer.singleShot(_EVERY_MS, lambda: self._run(step))
-        elif self._files:
-            self._fetch(None)
-        else:
+        elif not self._steps:
             self._end("")
+        else:
+            self._step = self._steps.pop(0)
+            self._panel.say(step_line(self._step))
+            self._panel.refresh()
+            if self._step.in_background:
+                self._background = Background(self._step.run)
+                self._timer.start()
+            else:  # the line is painted before the step begins
+                qt.QTimer.singleShot(_EVERY_MS, self._run_here)
 
-    def _run(self, step: Any) -> None:
+    def _run_here(self) -> None:
         try:
-            step.run()
-        except dependencies.InstallError as problem:
+            self._step.run()
+        except InstallCancelled:
+            self._cancelled = True
+        except InstallError as problem:
             self._end(str(problem))
             return
         self._next()
 
-    def _fetch(self, source: Path | None) -> None:
-        self._fetching, self._working = Fetching(self._files, source), True
-        self._timer.start()
-
     def _end(self, line: str) -> None:
         then, self._then = self._then, None
-        self._working, self._steps = False, []
+        self._step, self._steps = None, []
         self._panel.logic.worker().close()  # the next one finds what is new
         self.look(self._preset, again=True)
-        self._panel.say(line or _("Everything is there."))
         self._panel.refresh()
+        self._panel.say(line or _("Everything is there."))
         if not line and then is not None:
             then()
 
@@ -172,14 +165,15 @@ class Installation:
         self._timer.start()
 
     def _on_timer(self) -> None:
-        if self._fetching is not None:
-            fetching = self._fetching
-            if not fetching.over:
-                self._panel.say(fetching.line)
+        if self._background is not None:
+            if not self._background.over:
+                if self._step is not None:
+                    self._panel.say(step_line(self._step))
             else:
-                self._fetching, self._files = None, ()
-                if fetching.problem:
-                    self._end(fetching.problem)
+                ended, self._background = self._background, None
+                self._cancelled = self._cancelled or ended.cancelled
+                if ended.problem:
+                    self._end(ended.problem)
                 else:
                     self._next()
         if self._job is not None:
@@ -191,25 +185,32 @@ class Installation:
                     self._answer(job.result)
                 else:
                     self._panel.ui.installationText.plainText = job.message
-        if self._fetching is None and self._job is None:
+        if self._background is None and self._job is None:
             self._timer.stop()
 
     def _show_device(self, about: dict[str, Any]) -> None:
-        if about["device"] is None:
-            self._panel.ui.deviceText.text = about["reason"]
-            return
-        self._panel.ui.deviceText.text = "{device} ({reason}), {memory}".format(**about)
+        text = "{device} ({reason}), {memory}" if about["device"] else "{reason}"
+        self._panel.ui.deviceText.text = text.format(**about)
 
     def _show_report(self, report: dict[str, Any]) -> None:
         self._panel.ui.installationText.plainText = report["text"]
 
     def _on_weights_file(self) -> None:
         folder = qt.QFileDialog.getExistingDirectory(
-            slicer.util.mainWindow(), _("Folder with {files}").format(
-                files=", ".join(entry.file for entry in self._files)
-            ),
-        )  # fmt: skip
-        if folder:
-            self._cancelled, self._then = False, None
-            self._fetch(Path(folder))
-            self._panel.refresh()
+            slicer.util.mainWindow(),
+            _("Folder with the weights of {names}").format(names=", ".join(self.weights)),
+        )
+        if not folder:
+            return
+        lacking = [one for one in self._missing if one.kind == WEIGHTS]
+        steps = dependencies.steps(lacking)
+
+        def take() -> None:
+            for step in steps:
+                step.use_file(Path(folder))
+
+        self._cancelled, self._then, self._steps = False, None, []
+        self._background = Background(take)
+        self._panel.say(_("Checking the files..."))
+        self._timer.start()
+        self._panel.refresh()
