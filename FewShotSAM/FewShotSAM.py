@@ -159,8 +159,10 @@ class FewShotSAMTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        from FewShotSAMModule import self_test
+        from FewShotSAMModule import dependencies, self_test
 
+        if lacking := dependencies.missing("embedded"):
+            self.skipTest(f"not installed: {', '.join(one.name for one in lacking)}")
         for step in self_test.STEPS:
             self.setUp()
             self.delayDisplay(step.__doc__.splitlines()[0])

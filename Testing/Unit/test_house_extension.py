@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "FewShotSAMLib"
+MODULE = ROOT / "FewShotSAM"
 
 
 def s4ext() -> dict[str, str]:
@@ -31,6 +32,33 @@ def test_every_python_file_of_the_library_is_installed():
     assert sorted(set(there) - set(listed)) == [], "add these to FewShotSAMLib/CMakeLists.txt"
     assert sorted(set(listed) - set(there)) == [], "these are gone"
     assert len(listed) == len(set(listed))
+
+
+def test_every_file_of_the_module_is_installed():
+    text = (MODULE / "CMakeLists.txt").read_text(encoding="utf-8")
+    files = re.search(r"SCRIPTS\n(.*?)\n  RESOURCES\n(.*?)\n  WITH", text, flags=re.DOTALL)
+    scripts, resources = files[1].split(), files[2].split()
+    there = [path for path in MODULE.rglob("*") if path.is_file()]
+    there = [path.relative_to(MODULE).as_posix() for path in there if path.suffix != ".pyc"]
+    kept = [name for name in there if name.startswith("Resources/")]
+    code = [name for name in there if name.endswith(".py") and name not in kept]
+    for listed, found in ((scripts, code), (resources, kept)):
+        assert sorted(set(found) - set(listed)) == [], "add these to FewShotSAM/CMakeLists.txt"
+        assert sorted(set(listed) - set(found)) == [], "these are gone"
+        assert len(listed) == len(set(listed))
+
+
+def test_both_parts_of_the_extension_are_built():
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert re.findall(r"^add_subdirectory\((\w+)\)$", text, flags=re.MULTILINE) == [
+        "FewShotSAMLib",
+        "FewShotSAM",
+    ]
+
+
+def test_module_has_the_files_that_slicer_looks_for():
+    for name in ("FewShotSAM.py", "Resources/UI/FewShotSAM.ui", "Resources/Icons/FewShotSAM.png"):
+        assert (MODULE / name).is_file(), name
 
 
 @pytest.mark.parametrize(
