@@ -19,11 +19,14 @@ from FewShotSAMLib import Support
 from .job import Worker
 from .results import ResultWriter
 from .run import Run
-from .source import Source, read_source
+from .source import Source, forget_sources, read_source
 
 if TYPE_CHECKING:
     from FewShotSAMLib.prompting.point_prompts import PointPrompts
     from FewShotSAMLib.segmentation.results import Progress, SliceAnswer
+
+
+__all__ = ["forget_sources", "segment", "segment_slice", "shared_worker"]
 
 
 @cache
@@ -117,7 +120,8 @@ def segment(
     def commit(result: Any) -> Any:
         return writer.commit(result.labels.voxels, _region(source, range))
 
-    run = Run(job, writer, _nodes(source, output_segmentation), commit, progress, callback)
+    nodes = _nodes(source, output_segmentation)
+    run = Run(job, writer, nodes, source.segments, commit, progress, callback)
     if not wait:
         return run
     run.wait(_tick())
@@ -188,7 +192,8 @@ def segment_slice(
         np.moveaxis(labels, one.axis, 0)[one.index] = one.labels
         return writer.commit(labels, (one.axis, one.index, one.index))
 
-    run = Run(job, writer, _nodes(source, output_segmentation), write, None, callback)
+    nodes = _nodes(source, output_segmentation)
+    run = Run(job, writer, nodes, source.segments, write, None, callback)
     if not wait:
         return run
     run.wait(_tick())

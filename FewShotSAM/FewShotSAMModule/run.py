@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from FewShotSAMLib import InputError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
 
     from .results import ResultWriter
+    from .segments import SegmentInfo
 
 # Seconds of one poll for showing slices; the rest is shown at the next.
 _SHARE = 0.015
@@ -38,11 +39,14 @@ class Run:
         result: when done, the `VolumeResult` of a volume.
         answer: when done, the `SliceAnswer` of a slice.
         node: when done, the segmentation node that was written to.
+        segments: label -> what the structure is called and looks like.
 
     Args:
         job: what the process works on.
         writer: what the scene shows; None where nothing is written.
-        nodes: what the run was started with: it ends when one of them leaves the scene.
+        nodes: what the run was started with, the volume first: it ends when one of them leaves
+            the scene.
+        segments: as the attribute.
         write: writes the job's result and returns the segmentation node.
         progress: called with each new `Progress`.
         callback: called with this run, once, when it is over.
@@ -53,6 +57,7 @@ class Run:
         job: Job,
         writer: ResultWriter | None,
         nodes: Sequence[Any],
+        segments: Mapping[int, SegmentInfo],
         write: Callable[[Any], Any],
         progress: Callable[[Progress], None] | None = None,
         callback: Callable[[Run], None] | None = None,
@@ -62,6 +67,7 @@ class Run:
         self.result: VolumeResult | None = None
         self.answer: SliceAnswer | None = None
         self.node: Any = None
+        self.segments = dict(segments)
         self._job, self._writer, self._nodes, self._write = job, writer, tuple(nodes), write
         self._tell, self._callback = progress, callback
         self._pending: dict[tuple[int, int], SlicePreview] = {}
@@ -71,6 +77,10 @@ class Run:
     def over(self) -> bool:
         """Whether it is done, cancelled or failed."""
         return self.state in (DONE, CANCELLED, FAILED)
+
+    @property
+    def volume_node(self) -> Any:
+        return self._nodes[0]
 
     @property
     def notes(self) -> list[str]:

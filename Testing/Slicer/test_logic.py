@@ -229,7 +229,8 @@ def test_waiting_returns_the_segmentation(volume, painted, worker):
 def test_not_waiting_shows_slices_first(volume, painted, worker):
     run = logic.segment(volume, painted, device="cpu", worker=worker, wait=False)
     until(run, lambda _: previews())
-    assert run.state == "running" and run.node is None
+    assert run.state == "running" and run.node is None and run.volume_node is volume
+    assert {label: info.name for label, info in run.segments.items()} == {1: "liver", 2: "spleen"}
     run.wait()
     assert run.state == "done" and not previews()
 
