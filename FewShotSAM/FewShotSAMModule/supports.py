@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from FewShotSAMLib import InputError, Segment, Support, Volume
+from FewShotSAMLib import InputError, Segment, Volume
 
 from .segments import SegmentInfo, on_grid, read_layers, read_segments
 from .volumes import read_volume_node
+
+if TYPE_CHECKING:
+    from FewShotSAMLib import Support
 
 
 def read_supports(
@@ -58,6 +61,7 @@ def volume_supports(
     slices: str | Sequence[int] = "all",
 ) -> tuple[tuple[Support, ...], dict[int, SegmentInfo]]:
     """``read_supports`` for a volume that has been read already."""
+    from FewShotSAMLib import Support
     from FewShotSAMLib.data.label_values import present_labels
 
     infos = read_segments(segmentation_node)

@@ -157,6 +157,12 @@ def existing(scene, volume, grid=PLACE, first=(0, 0, 0), shape=SIZE, transform="
     painted[1, 1:5, 1:4] = 1
     painted[2, 2:4, 4:8] = 2
     painted[3, 4:7, 4:8] = 3
+    if shape != SIZE:  # the same on a lattice of its own, in the middle of it
+        k, j, i = (n // 2 for n in shape)
+        painted[:] = 0
+        painted[k - 1 : k + 1, j - 2 : j + 2, i - 3 : i] = 1
+        painted[k - 1 : k + 1, j - 2 : j, i : i + 3] = 2
+        painted[k - 1 : k + 1, j : j + 2, i : i + 3] = 3
     move = volume.GetParentTransformNode() if transform == "same" else transform
     ids = {"L": (1, "Léber"), "N": (2, "neighbour"), "K": (3, "finished")}
     node = add_segmentation(scene, [(painted, grid, first, ids)], move)
@@ -273,9 +279,19 @@ def test_undo_does_not_throw_away_what_was_painted_since(scene, volume):
             writer.undo()
 
 
+def around_the_volume(matrix, shape):
+    """The matrix moved so that the lattice's middle lies in the middle of the volume."""
+    move = affine((1, 1, 1), (5, 6, 7), (0.3, 0, 0.2))
+    middle = move @ PLACE @ [*(np.array(SIZE[::-1]) / 2), 1]
+    matrix[:3, 3] += (middle - matrix @ [*(np.array(shape[::-1]) // 2), 1])[:3]
+    return matrix, shape
+
+
 GRIDS = {
-    "finer, turned": (affine((0.7, 0.8, 1.1), (0, -30, 20), (0.5, 0.1, 0.1)), (30, 30, 40)),
-    "coarser, mirrored": (affine((2.9, 3.1, 5), (20, -25, 22), signs=(-1, 1, 1)), (7, 9, 11)),
+    "finer, turned": around_the_volume(
+        affine((0.7, 0.8, 1.1), turned=(0.5, 0.1, 0.1)), (12, 14, 16)
+    ),
+    "coarser, mirrored": around_the_volume(affine((2.1, 2.3, 5), signs=(-1, 1, 1)), (4, 5, 8)),
 }
 
 
@@ -284,7 +300,8 @@ GRIDS = {
 def test_an_existing_segmentation_on_another_grid(scene, volume, grid, overwrite):
     matrix, shape = GRIDS[grid]
     # Under no transform, so the volume's transform must be taken into account.
-    node, painted = existing(scene, volume, matrix, (3, -2, 1), shape, transform=None)
+    shift = affine(origin=(-3, 2, -1))  # the array begins at (3, -2, 1)
+    node, painted = existing(scene, volume, matrix @ shift, (3, -2, 1), shape, transform=None)
     old = {i: segment_mask(node, i) for i in ("L", "N", "K")}
     before = {i: centres(*old[i]) for i in old}
     labels = np.zeros(SIZE, np.uint8)

@@ -7,7 +7,13 @@ import pytest
 
 pytest.importorskip("slicer", reason="needs slicer-core (pip install slicer-core)")
 
-from FewShotSAMModule.segments import SegmentInfo, is_locked, read_segments
+from FewShotSAMModule.segments import (
+    SegmentInfo,
+    is_locked,
+    read_layers,
+    read_segments,
+    whole_offset,
+)
 from FewShotSAMModule.supports import read_supports
 from FewShotSAMModule.volumes import grid_of, number_of_items, read_volume_node
 from scene_nodes import (
@@ -305,6 +311,19 @@ def test_segments_of_another_geometry_are_read_where_they_are_seen(scene):
     node = add_segmentation(scene, [(fine, local, (0, 0, 0), {"a": (5, "a")})], move_s)
     supports, _ = read_supports(volume, node)
     np.testing.assert_allclose(drawn_at(supports, 1), centres(painted, whole), atol=1e-6)
+
+
+def test_a_lattice_shifted_by_less_than_a_voxel_is_not_taken_for_the_same(scene):
+    volume = add_volume(scene, voxels(), PLACE)
+    shifted = PLACE.copy()
+    shifted[0, 3] -= 0.4
+    painted = np.zeros(SIZE, np.uint8)
+    painted[2, 3, 4] = 1
+    grid = grid_of(volume)
+    for matrix, same in ((shifted, False), (PLACE @ affine(origin=(2, -1, 3)), True)):
+        node = add_segmentation(scene, [(painted, matrix, (0, 0, 0), {"a": (1, "a")})])
+        (layer,) = read_layers(node, None, grid)
+        assert (whole_offset(layer.labels, grid) is not None) == same
 
 
 def test_a_slice_painted_between_the_volumes_slices_is_not_lost(scene):
