@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..training.fob_volumes import TrainingVolume, VolumeEpisodes
 
 BACKBONES = ("resnet101", "embedded")
-STEPS = {"resnet101": 39_000, "embedded": 3000}
+STEPS = {"resnet101": 39_000, "embedded": 1500}
 CANCELLED = 130
 
 
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--steps", type=_positive_int, metavar="N",
-        help="length of the training (default: 39000 as published, 3000 for embedded)",
+        help="length of the training (default: 39000 as published, 1500 for embedded)",
     )
     parser.add_argument(
         "--minutes", type=_positive, metavar="M", help="end after this time, if it comes first"
@@ -111,6 +111,7 @@ def _train(
     from ..models.embedded import load_embedded
     from ..training.fob import FobSchedule, FobTraining, train
     from ..training.fob_export import export_trained
+    from ..training.fob_generated import PLACE_WEIGHT
     from ..training.fob_start import start_from
 
     log, start = _log(args.log, folder), _sha256(args.start)
@@ -120,7 +121,7 @@ def _train(
     config = _config(args, modality, backbone)
     steps = args.steps or STEPS[args.backbone]
     if args.backbone == "embedded":
-        schedule = FobSchedule(steps, args.rate or 1e-3, 0.5, max(1, steps // 7))
+        schedule = FobSchedule(steps, args.rate or 1e-3, 0.5, max(1, steps // 7), PLACE_WEIGHT)
     else:
         schedule = FobSchedule(steps, args.rate or FobSchedule.rate)
     source = _episodes(args, volumes, device, stopped)

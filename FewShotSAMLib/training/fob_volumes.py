@@ -115,9 +115,7 @@ def prepare_volume(
 
 def _axis(canonical: Volume) -> str:
     step = {axis: slice_spacing(canonical.spacing, axis)[2] for axis in AXES}
-    many = [axis for axis in AXES if len(extract_slices(canonical.voxels, axis)) > 1] or ["axial"]
-    largest = max(step[axis] for axis in many)
-    return next(axis for axis in many if step[axis] >= 0.95 * largest)
+    return next(axis for axis in AXES if step[axis] >= 0.95 * max(step.values()))
 
 
 class VolumeEpisodes:
