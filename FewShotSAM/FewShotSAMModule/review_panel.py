@@ -192,11 +192,11 @@ class ReviewPanel:
         before_change = panel.runs.before_change(self.node)
         try:
             if decision == REJECTED:
-                self._removed[index] = clear_slice(
+                self._removed[index], panel.runs.last = clear_slice(
                     volume, self.node, self.segment_ids, axis, index, before_change
                 )
             elif index in self._removed:
-                fill_slice(
+                panel.runs.last = fill_slice(
                     volume, self.node, segments_by_label(self.node, self.segment_ids), axis, index,
                     self._removed.pop(index), before_change=before_change,
                 )  # fmt: skip

@@ -27,13 +27,14 @@ class RunsPanel:
 
     Attributes:
         watch: polls the run.
-        last: the last run that changed the scene and can be taken back, or None.
+        last: what made the last change, with an `undo`, or None: a run, or the writer of a slice.
     """
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self.watch = RunWatch(panel.ui, panel.say)
         self.last: Any = None
+        self._slice_run: tuple[Any, int, int] | None = None
         ui = panel.ui
         ui.saveSupportButton.connect("clicked(bool)", self._on_save_support)
         ui.segmentSliceButton.connect("clicked(bool)", lambda _: self.segment_slice())
@@ -164,8 +165,7 @@ class RunsPanel:
     ) -> None:
         panel = self._panel
         if commit:
-            self.last = run
-            self._last_slice = (axis, index)
+            self.last, self._slice_run = run, (run, axis, index)
             panel.review.take_slice(volume, axis, run)
             results = run.answer.preview.results
             found = [run.segments[r.label].name for r in results if r.present]
@@ -176,23 +176,20 @@ class RunsPanel:
         if done is not None:
             done(run)
 
-    _last_slice: tuple[int, int] | None = None
-
     def _take_back_same_slice(self, axis: int, index: int) -> None:
         """The slice is segmented again: what the last run wrote there makes way, so that one undo
         still gives back what was there before."""
-        last = self.last
-        if last is not None and last.result is None and self._last_slice == (axis, index):
+        if self.last is not None and self._slice_run == (self.last, axis, index):
             with contextlib.suppress(InputError):  # what was edited since stays
-                last.undo()
+                self.last.undo()
             self.last = None
             self._panel.review.find()
 
     def _on_undo(self, _checked: bool) -> None:
-        run, self.last = self.last, None
+        change, self.last = self.last, None
         try:
-            run.undo()
-            self._panel.say(_("The last result was taken back."))
+            change.undo()
+            self._panel.say(_("The last change was taken back."))
         except InputError as problem:
             self._panel.say(str(problem))
         self._panel.review.find()
@@ -216,7 +213,7 @@ class RunsPanel:
             if not labels.any():
                 panel.say(_("Slice {index} holds nothing to mark.").format(index=index))
                 return
-            fill_slice(
+            self.last = fill_slice(
                 volume, support, segments_by_label(review.node, review.segment_ids), axis, index,
                 labels, overwrite="unlocked", before_change=self.before_change(support),
             )  # fmt: skip

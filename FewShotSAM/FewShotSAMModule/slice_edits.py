@@ -66,21 +66,21 @@ def clear_slice(
     axis: int,
     index: int,
     before_change: Callable[[], None] | None = None,
-) -> np.ndarray:
+) -> tuple[np.ndarray, ResultWriter]:
     """Removes the segments' voxels on one slice; other segments keep theirs.
 
     Returns:
-        What was there, for `fill_slice`.
+        What was there, for `fill_slice`, and the writer, whose `undo` takes the change back.
 
     Raises:
         InputError: one of the segments is marked as completed, or a node has left the scene.
     """
     held = read_slice(volume_node, segmentation_node, segment_ids, axis, index)
-    _write(
+    writer = fill_slice(
         volume_node, segmentation_node, segments_by_label(segmentation_node, segment_ids),
-        axis, index, np.zeros_like(held), "unlocked", before_change,
+        axis, index, np.zeros_like(held), overwrite="unlocked", before_change=before_change,
     )  # fmt: skip
-    return held
+    return held, writer
 
 
 def fill_slice(
@@ -93,7 +93,7 @@ def fill_slice(
     *,
     overwrite: str = "never",
     before_change: Callable[[], None] | None = None,
-) -> dict[int, str]:
+) -> ResultWriter:
     """Writes labels into the segments of the same names on one slice.
 
     Args:
@@ -103,26 +103,12 @@ def fill_slice(
             makes way.
 
     Returns:
-        Label -> id of the segment that took it.
+        The writer: its `segment_ids` say which segment took which label, its `undo` takes the
+        change back.
 
     Raises:
         InputError: as for `clear_slice`.
     """
-    return _write(
-        volume_node, segmentation_node, segments, axis, index, labels, overwrite, before_change
-    )
-
-
-def _write(
-    volume_node: Any,
-    segmentation_node: Any,
-    segments: Mapping[int, SegmentInfo],
-    axis: int,
-    index: int,
-    labels: np.ndarray,
-    overwrite: str,
-    before_change: Callable[[], None] | None,
-) -> dict[int, str]:
     writer = ResultWriter(
         volume_node, segments, output=segmentation_node, into="existing", overwrite=overwrite,
         before_change=before_change,
@@ -130,7 +116,7 @@ def _write(
     whole = np.zeros(grid_of(volume_node).shape, labels.dtype)
     np.moveaxis(whole, axis, 0)[index] = labels
     writer.commit(whole, region=(axis, index, index))
-    return dict(writer.segment_ids)
+    return writer
 
 
 def _slice_grid(grid: Volume, axis: int, index: int) -> Volume:

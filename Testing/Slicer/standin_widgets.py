@@ -40,6 +40,16 @@ class ctkPathLineEdit(QLineEdit):
     """A path."""
 
     nameFilters = _kept("QStringList", [])
+    currentPathChanged = Signal(str)
+
+    def _path(self) -> str:
+        return self.text()
+
+    def _set_path(self, path: str) -> None:
+        self.setText(path)
+        self.currentPathChanged.emit(path)
+
+    currentPath = Property(str, _path, _set_path)
 
 
 class qMRMLNodeComboBox(QComboBox):
@@ -51,10 +61,18 @@ class qMRMLNodeComboBox(QComboBox):
     removeEnabled = _kept(bool, True)
     renameEnabled = _kept(bool, False)
     noneEnabled = _kept(bool, False)
+    currentNodeChanged = Signal(object)
+    node: object = None
 
     @Slot("vtkMRMLScene*")
     def setMRMLScene(self, scene: object) -> None:
         """Slicer's slot; there is no scene here."""
+
+    def setCurrentNode(self, node: object) -> None:
+        """Tells of a change, as Slicer's does."""
+        if node is not self.node:
+            self.node = node
+            self.currentNodeChanged.emit(node)
 
 
 class qMRMLSegmentEditorWidget(qMRMLWidget):
@@ -63,6 +81,30 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     segmentationNodeSelectorVisible = _kept(bool, True)
     sourceVolumeNodeSelectorVisible = _kept(bool, True)
     maximumNumberOfUndoStates = _kept(int, 0)
+    defaultTerminologyEntrySettingsKey = _kept(str, "")
+    edited: object = None
+    undo_states = 0
+
+    def segmentationNode(self) -> object:
+        return self.edited
+
+    def setSegmentationNode(self, node: object) -> None:
+        self.edited = node
+
+    def setSourceVolumeNode(self, node: object) -> None:
+        """It edits nothing."""
+
+    def setActiveEffect(self, effect: object) -> None:
+        """It has none."""
+
+    def saveStateForUndo(self) -> None:
+        self.undo_states += 1
+
+    def setupViewObservations(self) -> None:
+        """There are no views to observe."""
+
+    removeViewObservations = installKeyboardShortcuts = setupViewObservations
+    uninstallKeyboardShortcuts = setupViewObservations
 
 
 STAND_INS = (

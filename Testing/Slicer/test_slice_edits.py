@@ -37,17 +37,14 @@ def random():
 
 
 @pytest.fixture
-def volume():
-    scene = slicer.vtkMRMLScene()
+def volume(scene):
     image = vtk.vtkImageData()
     image.SetDimensions(*SHAPE[::-1])
     image.AllocateScalars(vtk.VTK_SHORT, 1)
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
     node.SetAndObserveImageData(image)
     node.SetIJKToRASMatrix(to_matrix(PLACE))
-    # The scene goes when nobody holds it.
-    yield node
-    scene.Clear(True)
+    return node
 
 
 @pytest.fixture
@@ -89,23 +86,30 @@ def test_reads_where_the_segmentation_lies_not_where_it_is_numbered(volume, labe
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_rejecting_clears_one_slice_and_accepting_brings_it_back(volume, labels, written, axis):
     node, ids = written
-    held = clear_slice(volume, node, ids, axis, 3)
+    held, _ = clear_slice(volume, node, ids, axis, 3)
     cleared = labels.copy()
     np.moveaxis(cleared, axis, 0)[3] = 0
     assert np.array_equal(whole(volume, node, ids), cleared)
     assert np.array_equal(held, labels.take(3, axis))
     again = fill_slice(volume, node, segments_by_label(node, ids), axis, 3, held)
-    assert again == ids
+    assert again.segment_ids == ids
     assert np.array_equal(whole(volume, node, ids), labels)
     assert [info.name for info in read_segments(node)] == [LIVER.name, SPLEEN.name]
 
 
 def test_clearing_leaves_other_segments_alone(volume, labels, written):
     node, ids = written
-    held = clear_slice(volume, node, {1: ids[1]}, 0, 2)
+    held, _ = clear_slice(volume, node, {1: ids[1]}, 0, 2)
     assert set(np.unique(held)) <= {0, 1}
     assert np.array_equal(read_slice(volume, node, {2: ids[2]}, 0, 2) == 2, labels[2] == 2)
     assert not read_slice(volume, node, {1: ids[1]}, 0, 2).any()
+
+
+def test_rejecting_can_be_undone(volume, labels, written):
+    _, writer = clear_slice(volume, *written, 0, 2)
+    assert not read_slice(volume, *written, 0, 2).any()
+    writer.undo()
+    assert np.array_equal(whole(volume, *written), labels)
 
 
 def test_one_change_is_told_beforehand(volume, written):
@@ -142,7 +146,7 @@ def test_marks_a_slice_as_another_support(volume, labels, written):
     now = read_slice(volume, node, ids, 0, 4)
     taken = fill_slice(
         volume, support, segments_by_label(node, ids), 0, 4, now, overwrite="unlocked"
-    )
+    ).segment_ids
     assert taken[1] == "Segment_9"
     assert len(read_segments(support)) == 2
     both = whole(volume, support, taken)

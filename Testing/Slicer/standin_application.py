@@ -1,0 +1,154 @@
+"""Stand-ins for what slicer-core lacks of the application, to try the panel's wiring with.
+
+Widgets are PySide6's, spoken to as PythonQt does: properties are attributes, signals are connected
+by their signature. The scene, the library and the segmentation process are the real ones. What
+runs on it has no typing errors and sensible order; that it works in Slicer, only Slicer shows.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import slicer
+import vtk
+from PySide6 import QtCore, QtGui, QtWidgets
+from standin_widgets import load_panel
+
+
+class PythonQt:
+    """A QObject as PythonQt shows it."""
+
+    def __init__(self, real: QtCore.QObject) -> None:
+        object.__setattr__(self, "real", real)
+
+    def __getattr__(self, name: str) -> Any:
+        real = self.real
+        if real.metaObject().indexOfProperty(name) >= 0:
+            return real.property(name)
+        found = getattr(real, name)
+        if not callable(found):
+            return _shown(found)
+        return lambda *arguments: _shown(found(*map(_real, arguments)))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        assert self.real.metaObject().indexOfProperty(name) >= 0, f"no property {name}"
+        self.real.setProperty(name, _real(value))
+
+    def connect(self, signature: str, slot: Callable[..., None]) -> None:
+        """As in `button.connect("clicked(bool)", f)`."""
+        normal = QtCore.QMetaObject.normalizedSignature(signature).data().decode()
+        name, own = normal.split("(")[0], ("currentNodeChanged", "currentPathChanged")
+        assert name in own or self.real.metaObject().indexOfSignal(normal) >= 0, signature
+        getattr(self.real, name).connect(slot)
+
+
+def _shown(thing: Any) -> Any:
+    return PythonQt(thing) if isinstance(thing, QtCore.QObject) else thing
+
+
+def _real(thing: Any) -> Any:
+    return thing.real if isinstance(thing, PythonQt) else thing
+
+
+class _Timer(PythonQt):
+    def __init__(self) -> None:
+        super().__init__(QtCore.QTimer())
+
+    singleShot = staticmethod(QtCore.QTimer.singleShot)
+
+
+def _qt() -> ModuleType:
+    module = ModuleType("qt")
+    for name in ("QListWidgetItem", "QTableWidgetItem", "QAbstractItemView", "QHeaderView"):
+        setattr(module, name, getattr(QtWidgets, name))
+    for name in ("QPixmap", "QIcon", "QColor", "QBrush"):
+        setattr(module, name, getattr(QtGui, name))
+    module.Qt, module.QTimer = QtCore.Qt, _Timer
+    module.QApplication = SimpleNamespace(clipboard=lambda: _Clipboard)
+    module.QFileDialog = SimpleNamespace(
+        getSaveFileName=lambda *_: "", getExistingDirectory=lambda *_: ""
+    )
+    return module
+
+
+class _Clipboard:
+    text = ""
+
+    @classmethod
+    def setText(cls, text: str) -> None:
+        cls.text = text
+
+
+def clipboard() -> str:
+    """What was copied last."""
+    return _Clipboard.text
+
+
+class Parameters:
+    """A parameter node: attributes, and an event when one changes."""
+
+    def __init__(self, **values: Any) -> None:
+        object.__setattr__(self, "events", vtk.vtkObject())
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        assert name in self.__dict__, name
+        if self.__dict__[name] != value:
+            self.__dict__[name] = value
+            self.events.Modified()
+
+    def AddObserver(self, event: int, method: Callable[..., None], priority: float = 0.0) -> int:
+        return self.events.AddObserver(event, method, priority)
+
+    def RemoveObserver(self, tag: int) -> None:
+        self.events.RemoveObserver(tag)
+
+    def connectGui(self, ui: Any) -> int:
+        """Slicer binds the widgets; here the tests set the values."""
+        return 1
+
+    def disconnectGui(self, tag: int) -> None:
+        """Nothing is bound."""
+
+
+def start(scene: Any, monkeypatch: Any) -> None:
+    """Makes `slicer` and `qt` look like the application's, until the test ends."""
+    application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+    monkeypatch.setitem(sys.modules, "qt", _qt())
+    words = ModuleType("slicer.i18n")
+    words.tr = lambda text: text
+    monkeypatch.setitem(sys.modules, "slicer.i18n", words)
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
+    views = {}
+    for name, direction in (("Red", "Axial"), ("Yellow", "Sagittal"), ("Green", "Coronal")):
+        node = scene.AddNewNodeByClass("vtkMRMLSliceNode", name)
+        node.SetLayoutName(name)
+        node.SetOrientation(direction)
+        node.SetMappedInLayout(1)
+        composite = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode", name)
+        composite.SetLayoutName(name)
+        views[name] = SimpleNamespace(
+            mrmlSliceNode=lambda node=node: node,
+            mrmlSliceCompositeNode=lambda composite=composite: composite,
+        )
+    manager = SimpleNamespace(sliceViewNames=lambda: list(views), sliceWidget=views.get)
+    monkeypatch.setattr(
+        slicer, "app",
+        SimpleNamespace(
+            layoutManager=lambda: manager, testingEnabled=lambda: False,
+            processEvents=application.processEvents,
+        ),
+        raising=False,
+    )  # fmt: skip
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: None, raising=False)
+
+
+def widgets(path: Path) -> tuple[SimpleNamespace, QtWidgets.QWidget]:
+    """The widgets of a .ui file by name, and their root."""
+    root = load_panel(path)
+    named = {w.objectName(): PythonQt(w) for w in root.findChildren(QtWidgets.QWidget)}
+    return SimpleNamespace(**{name: w for name, w in named.items() if name.isidentifier()}), root

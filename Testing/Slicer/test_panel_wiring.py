@@ -1,0 +1,291 @@
+"""The panel on stand-ins for the application, with the real scene, library and process.
+
+`standin_application` says what this shows and what it does not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from FewShotSAMModule import choices
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
+pytest.importorskip("torch", reason="segmenting needs PyTorch")
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import standin_application as application  # noqa: E402
+from FewShotSAMModule import logic, sample_data  # noqa: E402
+from FewShotSAMModule.slice_edits import read_slice  # noqa: E402
+from test_panel_ui import CODE, UI, fields  # noqa: E402
+
+WITH_QT = [path.stem for path in CODE if "\nimport qt\n" in path.read_text(encoding="utf-8")]
+
+
+@pytest.fixture
+def panel(scene, monkeypatch):
+    """A panel that is shown, on a small generated abdomen with four organs painted on slice k."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    application.start(scene, monkeypatch)
+    parts = ["FewShotSAMModule." + name for name in WITH_QT]
+    for name in parts:
+        sys.modules.pop(name, None)
+    module = importlib.import_module("FewShotSAMModule.panel")
+    ui, root = application.widgets(UI)
+    console = SimpleNamespace(
+        segment=logic.segment, segment_slice=logic.segment_slice, worker=logic.shared_worker
+    )
+    panel = module.Panel(ui, console)
+    volume, painted = sample_data.add_generated_abdomen((16, 96, 96), (3.3, 3.3, 12.5))
+    panel.set_parameters(parameters(volume=volume, supportSegmentation=painted, device="cpu"))
+    panel.enter()
+    settle()
+    yield panel
+    panel.exit()
+    panel.close()
+    logic.forget_sources()
+    for name in parts:
+        sys.modules.pop(name, None)
+    root.deleteLater()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_process():
+    yield
+    logic.shared_worker().close()
+
+
+def parameters(**changes):
+    values = {
+        "volume": None, "supportSource": choices.SupportSource.segmentation,
+        "supportSegmentation": None, "supportFile": "", "skippedStructures": [],
+        "preset": choices.Preset.embedded, "into": choices.Into.new, "output": None,
+        "overwrite": choices.Overwrite.never, "strategy": choices.Strategy.propagate,
+        "axis": choices.Axis.auto, "firstSlice": 0, "lastSlice": -1,
+        "device": choices.Device.cpu, "precision": choices.Precision.fp32, "seed": 0,
+        "doubtfulBelow": 0.8, "keepWarm": True,
+    }  # fmt: skip
+    assert set(values) == set(fields())
+    return application.Parameters(**{**values, **changes, "device": choices.Device.cpu})
+
+
+def settle(until=lambda: True, seconds=90.0, least=0.4):
+    """Lets timers run, for a moment at least and until a condition holds."""
+    start = time.monotonic()
+    while time.monotonic() < start + least or not until():
+        slicer.app.processEvents()
+        time.sleep(0.005)
+        assert time.monotonic() < start + seconds, "it takes too long"
+
+
+def finish(panel):
+    settle(lambda: panel.idle, least=0.1)
+    return panel.ui.statusText.text
+
+
+def show(panel, index):
+    """The axial view goes to a slice."""
+    from FewShotSAMModule.viewing import show_slice
+
+    show_slice(panel.parameters.volume, 0, index, panel.slice_nodes()[0])
+    settle()
+
+
+def segmentations():
+    return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+
+
+def found(panel):
+    """Labels (k, j, i) of the segmentation under review."""
+    review = panel.review
+    volume = panel.parameters.volume
+    count = volume.GetImageData().GetDimensions()[2]
+    return np.stack(
+        [read_slice(volume, review.node, review.segment_ids, 0, k) for k in range(count)]
+    )
+
+
+def test_segment_review_reject_accept_and_undo(panel):
+    ui, before = panel.ui, len(segmentations())
+    assert ui.segmentVolumeButton.enabled
+    assert ui.structuresList.count == 4
+    ui.segmentVolumeButton.click()
+    assert not ui.segmentVolumeButton.enabled
+    assert not ui.cancelButton.isHidden()
+    said = finish(panel)
+    assert said.startswith("Done: liver"), said
+    assert len(segmentations()) == before + 1
+    assert ui.reviewStrip.columnCount == 16
+    labels = found(panel)
+    assert len(np.unique(labels)) == 5
+
+    k = int(np.argmax((labels > 0).sum(axis=(1, 2))))
+    show(panel, k)
+    assert f"Slice {k}:" in ui.reviewText.text
+    ui.rejectSliceButton.click()
+    rejected = labels.copy()
+    rejected[k] = 0
+    assert np.array_equal(found(panel), rejected), ui.statusText.text
+    assert not ui.rejectSliceButton.enabled
+    ui.acceptSliceButton.click()
+    assert np.array_equal(found(panel), labels)
+    assert "(accepted)" in ui.reviewText.text
+
+    # A review is kept with its segmentation.
+    node = panel.review.node
+    panel.review.show(None, None)
+    panel.review.find()
+    assert panel.review.node is node
+    assert panel.review.review.decision(k) == "accepted"
+
+    # A click on the strip, or an arrow key, goes to the slice.
+    ui.reviewStrip.real.cellClicked.emit(0, 3)
+    settle()
+    assert panel.place()[1] == 3
+    ui.reviewStrip.setCurrentCell(0, 4)
+    settle()
+    assert panel.place()[1] == 4
+    ui.rejectSliceButton.click()
+    ui.undoResultButton.click()
+    assert np.array_equal(found(panel), labels), ui.statusText.text
+    assert not ui.undoResultButton.enabled
+
+
+def test_one_undo_takes_a_result_back(panel):
+    ui, before = panel.ui, len(segmentations())
+    panel.parameters.firstSlice, panel.parameters.lastSlice = 7, 9
+    ui.segmentVolumeButton.click()
+    assert finish(panel).startswith("Done:")
+    assert len(segmentations()) == before + 1
+    ui.undoResultButton.click()
+    assert len(segmentations()) == before
+    assert panel.review.review is None
+    assert not ui.undoResultButton.enabled
+
+
+def test_cancel_leaves_the_scene_and_the_panel_as_they_were(panel):
+    ui, before = panel.ui, len(segmentations())
+    ui.segmentVolumeButton.click()
+    settle(lambda: panel.runs.watch.busy, least=0.05)
+    ui.cancelButton.click()
+    assert "scene is as it was" in finish(panel)
+    assert len(segmentations()) == before
+    assert ui.segmentVolumeButton.enabled
+    assert ui.cancelButton.isHidden()
+
+
+def test_points_are_shown_and_a_moved_one_segments_the_slice_again(panel, scene):
+    ui = panel.ui
+    marked = panel.parameters.supportSegmentation
+    k = int(np.argmax([
+        read_slice(panel.parameters.volume, marked, {1: "Segment_1"}, 0, k).sum()
+        for k in range(16)
+    ]))  # fmt: skip
+    show(panel, k + 1)
+    ui.showPromptsBox.click()
+    finish(panel)
+    settle()
+    lists = slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
+    assert len(lists) == 2
+    assert sum(node.GetNumberOfControlPoints() for node in lists) > 0
+    assert ui.promptStructureBox.count >= 1
+    inside = next(node for node in lists if node.GetName().endswith("inside"))
+    place = [0.0, 0.0, 0.0]
+    inside.GetNthControlPointPositionWorld(0, place)
+    inside.SetNthControlPointPositionWorld(0, place[0] + 3.0, place[1], place[2])
+    before = len(segmentations())
+    settle(lambda: panel.runs.last is not None)
+    said = finish(panel)
+    assert said.startswith(f"Slice {k + 1}:"), said
+    assert len(segmentations()) == before + 1
+    labels = found(panel)
+    assert labels[k + 1].any()
+    assert not np.delete(labels, k + 1, axis=0).any()
+
+    ui.showConfidenceBox.click()
+    settle()
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    overlay = scene.GetNodeByID(composite.GetForegroundVolumeID())
+    assert overlay.GetName().endswith("confidence")
+
+    # Another module: everything is put away.
+    panel.exit()
+    assert not slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
+    assert composite.GetForegroundVolumeID() is None
+    assert not ui.showPromptsBox.checked
+    panel.enter()
+
+
+def test_a_slice_of_the_result_becomes_a_support_and_runs_again(panel):
+    ui = panel.ui
+    show(panel, 8)
+    ui.segmentVolumeButton.click()
+    finish(panel)
+    labels = found(panel)
+    painted = panel.parameters.supportSegmentation
+    k = next(k for k in (6, 7, 9, 10) if labels[k].any() and not drawn(panel, k).any())
+    show(panel, k)
+    ui.addSupportButton.click()
+    said = finish(panel)
+    assert said.startswith("Done:"), said
+    assert drawn(panel, k).any()
+    assert ui.segmentEditor.real.undo_states == 1
+    assert panel.parameters.supportSegmentation is painted
+    assert len(segmentations()) == 3
+
+
+def drawn(panel, k):
+    ids = {n + 1: info.id for n, info in enumerate(panel.structures.segments)}
+    return read_slice(panel.parameters.volume, panel.parameters.supportSegmentation, ids, 0, k)
+
+
+def test_unticked_structures_are_left_out_and_the_script_says_so(panel):
+    ui = panel.ui
+    ui.structuresList.item(1).setCheckState(application.QtCore.Qt.Unchecked)
+    settle()
+    assert len(panel.structures.chosen) == 3
+    panel.parameters.firstSlice = 6
+    panel.parameters.lastSlice = 8
+    settle()
+    ui.copyPythonButton.click()
+    text = application.clipboard()
+    assert f"segment_ids={panel.structures.chosen!r}" in text
+    assert "range=(6, 8)" in text
+    assert "device='cpu'" in text
+    assert "model=" not in text, "the default need not be said"
+    compile(text, "script", "exec")
+    ui.noStructuresButton.click()
+    settle()
+    assert "Tick at least one structure" in ui.statusText.text
+    assert not ui.segmentVolumeButton.enabled
+
+
+def test_closing_the_scene_during_a_run(panel, scene):
+    panel.ui.segmentVolumeButton.click()
+    settle(lambda: panel.runs.watch.busy, least=0.05)
+    panel.set_parameters(None)
+    scene.Clear(False)
+    settle(lambda: not panel.runs.watch.busy)
+    assert not segmentations()
+    assert panel.review.review is None
+
+
+def test_deleting_the_volume_says_what_is_missing(panel, scene):
+    scene.RemoveNode(panel.parameters.volume)
+    panel.parameters.volume = None  # Slicer's parameter node does this by itself
+    settle()
+    assert "Choose a volume" in panel.ui.statusText.text
+    assert not panel.ui.segmentVolumeButton.enabled
+
+
+def test_check_installation_shows_what_doctor_says(panel):
+    panel.ui.checkInstallationButton.click()
+    settle(lambda: "FewShotSAM" in panel.ui.installationText.plainText)
+    assert "embedded" in panel.ui.installationText.plainText
+    settle(lambda: "GiB" in panel.ui.deviceText.text or panel.installation._job is None)
