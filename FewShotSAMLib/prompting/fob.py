@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.fob_network import FobNetwork
+from ..models.precision import autocast
 from .background_ring import in_order, order_of, ring_points
 from .point_prompts import PointPrompts
 from .pooling import pool_masks, pool_points
@@ -66,11 +67,14 @@ class Fob:
 
     Args:
         network: in evaluation mode for inference; training uses the same methods.
+        dtype: of the products in the context and the head, which take most of the time after the
+            encoder; cosines, prototypes and the refinement are float32 in any case.
     """
 
-    def __init__(self, network: FobNetwork) -> None:
+    def __init__(self, network: FobNetwork, dtype: torch.dtype = torch.float32) -> None:
         self.network = network
         self.config = network.config
+        self.dtype = dtype
 
     def prepare(self, features: Tensor, mask: Tensor) -> FobSupport:
         """Prototypes of one support slice (sections 2.3, 2.4).
@@ -115,16 +119,17 @@ class Fob:
         alike = F.cosine_similarity(features, foreground[..., None, None], dim=1)
         coarse = self.coarse(alike, threshold)
         suppressed = features * (1 - alike)[:, None]
-        if self.config.neck:
-            suppressed = self.network.neck(suppressed, alike)
-        context, fit = self.network.masked_attention(suppressed, background)
+        with autocast(features.device, self.dtype):
+            if self.config.neck:
+                suppressed = self.network.neck(suppressed, alike)
+            context, fit = self.network.masked_attention(suppressed, background)
+            heat = self.network.head(context)
         heat = F.interpolate(
-            self.network.head(context).float(), size=(side, side), mode="bilinear",
-            align_corners=False,
+            heat.float(), size=(side, side), mode="bilinear", align_corners=False
         )
         found, seen = highest(heat)
         points = self.refine(features, found, background)
-        return FobAnswer(coarse, fit, heat, found, points, seen)
+        return FobAnswer(coarse, fit.float(), heat, found, points, seen)
 
     def coarse(self, alike: Tensor, threshold: Tensor) -> Tensor:
         """The coarse map (B, S, S) from the cosine with the foreground (section 2.5)."""

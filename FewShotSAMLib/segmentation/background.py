@@ -60,7 +60,7 @@ class Background:
         self.method = method
         self.model, self.encoders, self.roi = model, encoders, roi
         self.intensity, self.standard = intensity, standard
-        self.fob = Fob(model.network)
+        self.fob = Fob(model.network, model.dtype)
         kind = WholeSliceFrame if model.config.framing == "slice" else SliceFrame
         self.frame = kind(roi.shape, roi.spacing, roi.field, model.config.image_size)
         self._same = kind is SliceFrame and self.frame.size == roi.size

@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4, help="slices at once")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--precision", default="auto", help="of our encoder: auto, fp32, bf16")
+    parser.add_argument("--precision", default="auto", help="of ours: auto, fp32, bf16")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -81,7 +81,7 @@ def main() -> None:
     network.load_state_dict(weights)
     model = FobModel(network, ModelCard("random"), torch.device("cpu"),
                      precision=options.precision)
-    fob = Fob(network)
+    fob = Fob(network, model.dtype)
     pictures = torch.randn(options.batch, 3, SIDE, SIDE)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     mask = ((rows - 120) ** 2 + (columns - 100) ** 2 < 35**2).astype(np.float32)

@@ -320,6 +320,20 @@ def test_many_at_once_equal_one_by_one():
         assert np.array_equal(both[0].labels, both[1].labels)
 
 
+def test_in_half_precision_only_context_and_head_are_rounded():
+    fob = small()
+    half = Fob(fob.network, torch.bfloat16)
+    arguments = pictures(12, 2), random(1, 2, 1), *prepared(fob, pictures(10, 2), [disc()] * 2)
+    exact, rounded = fob.answer(*arguments), half.answer(*arguments)
+    assert torch.equal(rounded.coarse, exact.coarse)
+    for name in ("fit", "heat"):
+        one, other = getattr(rounded, name), getattr(exact, name)
+        assert one.dtype == torch.float32
+        assert 0 < (one - other).abs().max() < 0.05 * other.abs().max()
+    assert rounded.points.dtype == torch.float32
+    assert torch.equal(half.refine(arguments[0], exact.found, arguments[2]), exact.points)
+
+
 @pytest.mark.parametrize("refinement", ["official", "repaired"])
 @pytest.mark.parametrize("query", ["unlike", "nothing"])
 def test_no_foreground_in_the_query(refinement, query):

@@ -228,7 +228,7 @@ def test_full_size(official, checkpoint):
         assert (fast - slow).abs().max() < 1e-4 * slow.abs().max()
         assert float(t) == pytest.approx(slow_t, rel=1e-4)
 
-    fob = Fob(model.network)
+    fob = Fob(model.network, model.dtype)
     support = fob.prepare(features[0], torch.from_numpy(mask))
     with torch.inference_mode():
         fast = fob.answer(
