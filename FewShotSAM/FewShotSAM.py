@@ -71,13 +71,7 @@ class FewShotSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(root)
         ui = slicer.util.childWidgetVariables(root)
         self.logic = FewShotSAMLogic()
-        editor = slicer.mrmlScene.GetSingletonNode("FewShotSAM", "vtkMRMLSegmentEditorNode")
-        if editor is None:
-            editor = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
-            editor.UnRegister(None)
-            editor.SetSingletonTag("FewShotSAM")
-            editor = slicer.mrmlScene.AddNode(editor)
-        ui.segmentEditor.setMRMLSegmentEditorNode(editor)
+        ui.segmentEditor.setMRMLSegmentEditorNode(_editor_node())
         ui.segmentEditor.setMRMLScene(slicer.mrmlScene)
         root.setMRMLScene(slicer.mrmlScene)
         self.panel = Panel(ui, self.logic)
@@ -89,7 +83,8 @@ class FewShotSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """The module is shown."""
-        self._bind()
+        if self.panel.parameters is None:
+            self._bind()
         self.panel.enter()
 
     def exit(self) -> None:
@@ -103,9 +98,17 @@ class FewShotSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.panel.close()
             self.logic.close()
 
+    def onReload(self) -> None:
+        """Developers' Reload: the parts are read again as well."""
+        for name in list(sys.modules):
+            if name.split(".")[0] in ("FewShotSAMModule", "FewShotSAMLib"):
+                del sys.modules[name]
+        super().onReload()
+
     def _bind(self) -> None:
         from FewShotSAMModule.parameters import FewShotSAMParameters
 
+        self.panel.ui.segmentEditor.setMRMLSegmentEditorNode(_editor_node())
         self.panel.set_parameters(FewShotSAMParameters(self.logic.getParameterNode()))
 
     def _on_scene_closes(self, _caller: Any, _event: Any) -> None:
@@ -115,6 +118,18 @@ class FewShotSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _on_scene_is_there(self, _caller: Any, _event: Any) -> None:
         if self.parent.isEntered:
             self._bind()
+
+
+def _editor_node() -> Any:
+    """What the module's own Segment Editor remembers."""
+    scene, kind = slicer.mrmlScene, "vtkMRMLSegmentEditorNode"
+    node = scene.GetSingletonNode("FewShotSAM", kind)
+    if node is None:
+        node = scene.CreateNodeByClass(kind)
+        node.UnRegister(None)
+        node.SetSingletonTag("FewShotSAM")
+        node = scene.AddNode(node)
+    return node
 
 
 class FewShotSAMLogic(ScriptedLoadableModuleLogic):

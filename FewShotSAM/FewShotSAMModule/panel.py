@@ -76,7 +76,8 @@ class Panel(slicer.util.VTKObservationMixin):
         """The module is shown."""
         self.ui.segmentEditor.setupViewObservations()
         self.ui.segmentEditor.installKeyboardShortcuts()
-        for node in self.slice_nodes():
+        self.removeObservers(self._on_view)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
             self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._on_view)
         self.refresh()
         if self.parameters.keepWarm:
@@ -116,7 +117,10 @@ class Panel(slicer.util.VTKObservationMixin):
         self.ui.segmentationSelector.setCurrentNode(parameters.supportSegmentation)
         self.ui.supportFileEdit.currentPath = parameters.supportFile
         if parameters.volume is None:
-            parameters.volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            # Label maps are scalar volumes too.
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            plain = (v for v in volumes if not v.IsA("vtkMRMLLabelMapVolumeNode"))
+            parameters.volume = next(plain, None)
         self._show_inputs()
         self.review.find()
         self.refresh()

@@ -44,7 +44,6 @@ class StructuresList:
         for info in self.segments:
             item = qt.QListWidgetItem(info.name)
             item.setData(_ID, info.id)
-            item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
             item.setCheckState(qt.Qt.Unchecked if info.id in skipped else qt.Qt.Checked)
             swatch = qt.QPixmap(12, 12)
             swatch.fill(qt.QColor.fromRgbF(*info.colour))
