@@ -353,7 +353,8 @@ class FobNetwork(nn.Module):
         # Of the coarse map, in training: background counts a tenth.
         self.nllloss = nn.NLLLoss(weight=torch.tensor([0.1, 1.0]))
         self.refine = Refinement(c)
-        if c.backbone == "embedded":  # so that Phi starts near its target, not hundreds away
+        if c.backbone == "embedded":  # maps start near their targets, which are mostly zero
             nn.init.normal_(self.masked_attention.learnable_pos, std=0.1)
+            nn.init.zeros_(self.head.head[-1].weight)
             with torch.no_grad():
-                self.masked_attention.matching_head.support_proj.weight.mul_(0.1)
+                self.masked_attention.matching_head.support_proj.weight.mul_(0.02)

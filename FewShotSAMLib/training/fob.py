@@ -39,6 +39,9 @@ class FobSchedule:
         steps: of the whole run.
         rate, factor, every: Adam at rate * factor ** (step // every).
         place_weight: of the loss that the paper does not have, see `FobLosses`.
+        clip: largest norm of a step's gradient, or None: the maps' losses, a thousandfold, are
+            steep at first, and Adam with its long memory then hardly moves for a thousand steps.
+        memory: Adam's of squared gradients (beta 2).
     """
 
     steps: int = 39_000
@@ -46,6 +49,8 @@ class FobSchedule:
     factor: float = 0.98
     every: int = 3000
     place_weight: float = 0.0
+    clip: float | None = None
+    memory: float = 0.999
 
     def at(self, step: int) -> float:
         return self.rate * self.factor ** (step // self.every)
@@ -84,7 +89,9 @@ class FobTraining:
         self.network = FobNetwork(config).to(self.device)
         self.network.encoder.to(memory_format=torch.channels_last)
         self.fob = Fob(self.network)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=schedule.rate)
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), lr=schedule.rate, betas=(0.9, schedule.memory)
+        )
         self.step, self.seconds = 0, 0.0
 
     def _autocast(self) -> AbstractContextManager:
@@ -124,6 +131,8 @@ class FobTraining:
         parts = fob_losses(self.fob, answer, supports, batch)
         self.optimiser.zero_grad(set_to_none=True)
         parts.total(self.schedule.place_weight).backward()
+        if self.schedule.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip)
         self.optimiser.step()
         self.step += 1
         return parts

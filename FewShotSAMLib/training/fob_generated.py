@@ -23,7 +23,7 @@ from .fob import FobSchedule, FobTraining, print_row, train
 from .fob_losses import FobBatch
 
 FILE = "fob-embedded.safetensors"
-PAIRS, TARGETS, SIDE = 4, 3, 256
+PAIRS, TARGETS, SIDE = 2, 3, 256
 PLACE_WEIGHT = 0.3
 LEAST = 12  # pixels of a structure that is asked for
 
@@ -66,7 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
         device = choose_device(options.device).device
         backbone, _ = load_embedded(device)
         schedule = FobSchedule(
-            options.steps, options.rate, 0.5, max(1, options.steps // 7), PLACE_WEIGHT
+            options.steps, options.rate, 0.5, max(1, options.steps // 7), PLACE_WEIGHT,
+            clip=1.0, memory=0.98,
         )
         run = FobTraining(
             embedded_config(backbone.network.config), device.type, options.seed, schedule, backbone
