@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 
-from FewShotSAMLib import Support
-
 from .job import Worker
 from .results import ResultWriter
-from .run import Run
-from .source import Source, forget_sources, read_source
+from .run import Run, Work
+from .source import Choice, Preparation, Source, forget_sources
 
 if TYPE_CHECKING:
+    from FewShotSAMLib import Support
     from FewShotSAMLib.prompting.point_prompts import PointPrompts
-    from FewShotSAMLib.segmentation.results import Progress, SliceAnswer
+    from FewShotSAMLib.segmentation.results import Progress, SliceAnswer, VolumeResult
 
 
 __all__ = ["forget_sources", "segment", "segment_slice", "shared_worker"]
@@ -94,34 +93,35 @@ def segment(
         worker: the process to use; by default the one that stays warm.
 
     Raises:
-        InputError: what was given is unusable. With `wait=False` this is for what is seen before
-            the process starts; later the run's state and message tell.
+        InputError: what was given is unusable. With `wait=False` this is for what is seen at
+            once; later the run's state and message tell.
         Cancelled, JobError: with `wait=True`, it was cancelled or failed. Whatever is raised, the
             scene is as it was before.
     """
-    source = read_source(
-        volume_node, support_segmentation, segment_ids, supports, support_slices, axis, item,
-        window,
-    )
-    writer = _writer(source, output_segmentation, into, overwrite, before_change)
-    job = (worker or shared_worker()).segment(
-        source.volume,
-        source.supports,
-        model=_model(model, method, features, device, precision, allow_cpu),
-        options={
-            "strategy": strategy,
-            "range": range,
-            "window": window,
-            "seed": seed,
-            "assume_present": assume_present,
-        },
-    )
+    choice = _choice(segment_ids, supports, support_slices, axis, item, window)
+    preparation = Preparation(volume_node, support_segmentation, choice)
 
-    def commit(result: Any) -> Any:
-        return writer.commit(result.labels.voxels, _region(source, range))
+    def begin(source: Source) -> Work:
+        writer = _writer(source, output_segmentation, into, overwrite, before_change)
+        job = (worker or shared_worker()).segment(
+            source.volume,
+            source.supports,
+            model=_model(model, method, features, device, precision, allow_cpu),
+            options={
+                "strategy": strategy,
+                "range": range,
+                "window": window,
+                "seed": seed,
+                "assume_present": assume_present,
+            },
+        )
 
-    nodes = _nodes(source, output_segmentation)
-    run = Run(job, writer, nodes, source.segments, commit, progress, callback)
+        def write(result: VolumeResult) -> Any:
+            return writer.commit(result.labels.voxels, _region(source, range))
+
+        return Work(job, writer, write)
+
+    run = Run(preparation, begin, _nodes(preparation, output_segmentation), progress, callback)
     if not wait:
         return run
     run.wait(_tick())
@@ -168,32 +168,33 @@ def segment_slice(
 
     The other arguments, and what is raised, are as for `segment`.
     """
-    source = read_source(
-        volume_node, support_segmentation, segment_ids, supports, support_slices, axis, item,
-        window,
-    )
-    writer = None
-    if commit:
-        writer = _writer(source, output_segmentation, into, overwrite, before_change)
-    job = (worker or shared_worker()).segment_slice(
-        source.volume,
-        source.supports,
-        slice_index,
-        prompts=prompts,
-        model=_model(model, method, features, device, precision, allow_cpu),
-        options={"window": window, "seed": seed},
-    )
+    choice = _choice(segment_ids, supports, support_slices, axis, item, window)
+    preparation = Preparation(volume_node, support_segmentation, choice)
 
-    def write(answer: SliceAnswer) -> Any:
-        if writer is None:
-            return None
-        one = answer.preview
-        labels = np.zeros(source.volume.shape, one.labels.dtype)
-        np.moveaxis(labels, one.axis, 0)[one.index] = one.labels
-        return writer.commit(labels, (one.axis, one.index, one.index))
+    def begin(source: Source) -> Work:
+        writer = None
+        if commit:
+            writer = _writer(source, output_segmentation, into, overwrite, before_change)
+        job = (worker or shared_worker()).segment_slice(
+            source.volume,
+            source.supports,
+            slice_index,
+            prompts=prompts,
+            model=_model(model, method, features, device, precision, allow_cpu),
+            options={"window": window, "seed": seed},
+        )
 
-    nodes = _nodes(source, output_segmentation)
-    run = Run(job, writer, nodes, source.segments, write, None, callback)
+        def write(answer: SliceAnswer) -> Any:
+            if writer is None:
+                return None
+            one = answer.preview
+            labels = np.zeros(source.volume.shape, one.labels.dtype)
+            np.moveaxis(labels, one.axis, 0)[one.index] = one.labels
+            return writer.commit(labels, (one.axis, one.index, one.index))
+
+        return Work(job, writer, write)
+
+    run = Run(preparation, begin, _nodes(preparation, output_segmentation), None, callback)
     if not wait:
         return run
     run.wait(_tick())
@@ -217,8 +218,26 @@ def _writer(
     )
 
 
-def _nodes(source: Source, output: Any) -> tuple[Any, ...]:
-    return source.nodes if output is None else (*source.nodes, output)
+def _nodes(preparation: Preparation, output: Any) -> tuple[Any, ...]:
+    return preparation.nodes if output is None else (*preparation.nodes, output)
+
+
+def _choice(
+    segment_ids: Sequence[str] | None,
+    supports: Sequence[Support | str | Path],
+    slices: str | Sequence[int],
+    axis: str,
+    item: int | None,
+    window: tuple[float, float] | None,
+) -> Choice:
+    return Choice(
+        None if segment_ids is None else tuple(segment_ids),
+        tuple(supports),
+        slices if isinstance(slices, str) else tuple(slices),
+        axis,
+        item,
+        window,
+    )
 
 
 def _region(source: Source, asked: tuple[int, int] | None) -> tuple[int, int, int] | None:

@@ -1,10 +1,12 @@
-"""One run: a job, what it shows in the scene meanwhile, and what it leaves there at its end."""
+"""One run: it reads, starts a job, shows slices in the scene meanwhile, and leaves its result there
+or the scene as it was."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from FewShotSAMLib import InputError
@@ -21,10 +23,26 @@ if TYPE_CHECKING:
 
     from .results import ResultWriter
     from .segments import SegmentInfo
+    from .source import Preparation, Source
 
 # Seconds of one poll for showing slices; the rest is shown at the next.
 _SHARE = 0.015
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a run does once it has read.
+
+    Attributes:
+        job: what the process works on.
+        writer: what the scene shows; None where nothing is written.
+        write: writes the job's result and returns the segmentation node.
+    """
+
+    job: Job
+    writer: ResultWriter | None
+    write: Callable[[Any], Any]
 
 
 class Run:
@@ -42,23 +60,19 @@ class Run:
         segments: label -> what the structure is called and looks like.
 
     Args:
-        job: what the process works on.
-        writer: what the scene shows; None where nothing is written.
+        preparation: reads what the run works on.
+        begin: starts the work once it is read. An InputError of its ends the run.
         nodes: what the run was started with, the volume first: it ends when one of them leaves
             the scene.
-        segments: as the attribute.
-        write: writes the job's result and returns the segmentation node.
         progress: called with each new `Progress`.
         callback: called with this run, once, when it is over.
     """
 
     def __init__(
         self,
-        job: Job,
-        writer: ResultWriter | None,
+        preparation: Preparation,
+        begin: Callable[[Source], Work],
         nodes: Sequence[Any],
-        segments: Mapping[int, SegmentInfo],
-        write: Callable[[Any], Any],
         progress: Callable[[Progress], None] | None = None,
         callback: Callable[[Run], None] | None = None,
     ) -> None:
@@ -67,10 +81,14 @@ class Run:
         self.result: VolumeResult | None = None
         self.answer: SliceAnswer | None = None
         self.node: Any = None
-        self.segments = dict(segments)
-        self._job, self._writer, self._nodes, self._write = job, writer, tuple(nodes), write
+        self.segments: Mapping[int, SegmentInfo] = {}
+        self._preparation, self._begin, self._nodes = preparation, begin, tuple(nodes)
+        self._job: Job | None = None
+        self._writer: ResultWriter | None = None
+        self._write: Callable[[Any], Any] | None = None
         self._tell, self._callback = progress, callback
         self._pending: dict[tuple[int, int], SlicePreview] = {}
+        self._cancelled = False
         self._stopped = ""  # why it cannot go on, in one line
 
     @property
@@ -84,7 +102,7 @@ class Run:
 
     @property
     def notes(self) -> list[str]:
-        return self._job.notes
+        return self._job.notes if self._job else []
 
     @property
     def segment_ids(self) -> dict[int, str]:
@@ -109,6 +127,9 @@ class Run:
                     f"{node.GetName()}: was removed while it was in use; the run was ended and "
                     "nothing was changed"
                 )
+        if self._job is None:
+            self._prepare()
+            return
         for one in self._job.poll():
             self._pending[one.axis, one.index] = one
         if self._job.state != self.state and not self._job.over:
@@ -124,7 +145,9 @@ class Run:
 
     def cancel(self) -> None:
         """Asks it to stop; `poll` tells when it has. The scene is then as it was before."""
-        self._job.cancel()
+        if self._job is not None:
+            self._job.cancel()
+        self._cancelled = True
 
     def undo(self) -> None:
         """Takes the written result back.
@@ -175,6 +198,26 @@ class Run:
             raise InputError(self.message)
         raise JobError(self.kind or "internal", self.message or "it is not over yet")
 
+    def _prepare(self) -> None:
+        """Waits for what the run works on, then starts the job."""
+        if self._cancelled or self._stopped:
+            self._over(CANCELLED, "cancelled")
+            return
+        try:
+            source = self._preparation.poll()
+            if source is None:
+                return
+            work = self._begin(source)
+        except InputError as problem:
+            self._over(FAILED, str(problem), "input")
+        except Exception as problem:
+            _log.exception("the run cannot be started")
+            line = f"it cannot be started ({type(problem).__name__}: {problem})"
+            self._over(FAILED, " ".join(line.split()), "internal")
+        else:
+            self._job, self._writer, self._write = work.job, work.writer, work.write
+            self.segments = source.segments
+
     def _show(self) -> None:
         until = time.monotonic() + _SHARE
         while self._writer is not None and self._pending and time.monotonic() < until:
@@ -189,7 +232,7 @@ class Run:
 
     def _stop(self, line: str) -> None:
         self._stopped = " ".join(line.split())
-        self._job.cancel()
+        self.cancel()
         self._discard()
 
     def _discard(self) -> None:
@@ -198,13 +241,18 @@ class Run:
             self._writer.discard()
 
     def _end(self) -> None:
-        if self._stopped:
-            self._finish(FAILED, self._stopped, "input")
-        elif self._job.state == DONE:
+        if self._job.state == DONE and not self._stopped:
             self._commit(self._job.result)
+            self._over(self.state, self.message, self.kind)
         else:
             self._discard()
-            self._finish(self._job.state, self._job.message, self._job.kind)
+            self._over(self._job.state, self._job.message, self._job.kind)
+
+    def _over(self, state: str, message: str = "", kind: str = "") -> None:
+        """The end, whichever it was."""
+        if self._stopped:
+            state, message, kind = FAILED, self._stopped, "input"
+        self._finish(state, message, kind)
         if self._callback is not None:
             self._callback(self)
 

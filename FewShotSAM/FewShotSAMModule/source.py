@@ -1,34 +1,53 @@
-"""What a run works on: the volume and the supports, read from the scene once."""
+"""What a run works on: the volume and the supports, read from the scene once.
+
+Looking at nodes takes the main thread a moment; what is computed from their voxels takes seconds
+for a large volume and happens in a thread of its own.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from FewShotSAMLib import InputError, Support, Volume
+from FewShotSAMLib import InputError, Volume
 
 from .existing_results import segmentation_stamp
 from .placement import local_to_world, volume_affine
 from .segments import SegmentInfo
 from .structures import together
-from .supports import volume_supports
-from .volumes import read_volume_node
+from .supports import Painting, look_at_painting, painted_supports
+from .volumes import Look, look_at
+
+if TYPE_CHECKING:
+    from FewShotSAMLib import Support
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of what is painted and saved to use; see `logic.segment`."""
+
+    segment_ids: tuple[str, ...] | None = None
+    supports: tuple[Support | str | Path, ...] = ()
+    slices: str | tuple[int, ...] = "all"
+    axis: str = "auto"
+    item: int | None = None
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What was read from the scene, with copies of the voxels.
+    """What was read, with copies of the voxels.
 
     Attributes:
         key: changes when anything does that it was read from.
+        nodes: the volume's, and the segmentation's where there is one.
         segments: label -> what the structure is.
     """
 
-    key: tuple
+    key: tuple[Any, ...]
     nodes: tuple[Any, ...]
     volume: Volume
     supports: tuple[Support, ...]
@@ -43,58 +62,83 @@ def forget_sources() -> None:
     _last.clear()
 
 
-def read_source(
-    volume_node: Any,
-    segmentation_node: Any,
-    segment_ids: Sequence[str] | None,
-    further: Sequence[Support | str | Path],
-    slices: str | Sequence[int],
-    axis: str,
-    item: int | None,
-    window: tuple[float, float] | None,
-) -> Source:
-    """The volume and all supports, read from the scene and from files.
+class Preparation:
+    """Reading on its way. Made on the main thread; ask it with `poll`.
 
     Args:
-        volume_node, segmentation_node, segment_ids, further, slices, axis, item, window: as for
-            `logic.segment`.
+        volume_node, segmentation_node, choice: as for `logic.segment`.
 
     Raises:
-        InputError: there is nothing to read, or it is unusable.
+        InputError: there is nothing to read, or what is seen at once is unusable.
     """
-    if volume_node is None:
-        raise InputError("no volume is chosen; choose the volume to segment")
-    if segmentation_node is None and not further:
-        raise InputError("nothing is painted; choose a segmentation with a painted slice")
-    nodes = tuple(node for node in (volume_node, segmentation_node) if node is not None)
-    for node in nodes:
-        if node.GetScene() is None:
-            raise InputError(f"{node.GetName()}: is not in the scene any more; choose another")
-    ids = None if segment_ids is None else tuple(segment_ids)
-    choice = slices if isinstance(slices, str) else tuple(slices)
-    files = [one if isinstance(one, Support) else _file_stamp(Path(one)) for one in further]
-    key = (
-        *(stamp for node in nodes for stamp in _stamps(node)),
-        ids, choice, axis, item, window, *files,
-    )  # fmt: skip
-    kept = _last[0] if _last else None
-    if kept is not None and kept.nodes == nodes and kept.key == key:
-        return kept
-    # A copy: the process reads it while the scene may change.
-    volume = read_volume_node(volume_node, item)
-    volume = replace(volume, voxels=np.array(volume.voxels))
-    painted, segments = (), {}
-    if segmentation_node is not None:
-        painted, segments = volume_supports(
-            volume, segmentation_node, ids, axis=axis, slices=choice
+
+    def __init__(self, volume_node: Any, segmentation_node: Any, choice: Choice) -> None:
+        if volume_node is None:
+            raise InputError("no volume is chosen; choose the volume to segment")
+        if segmentation_node is None and not choice.supports:
+            raise InputError("nothing is painted; choose a segmentation with a painted slice")
+        self.nodes = tuple(n for n in (volume_node, segmentation_node) if n is not None)
+        for node in self.nodes:
+            if node.GetScene() is None:
+                raise InputError(f"{node.GetName()}: is not in the scene any more; choose another")
+        self._problem: BaseException | None = None
+        self._source: Source | None = None
+        files = tuple(_file_stamp(one) for one in choice.supports)
+        key = (*(_stamp(node) for node in self.nodes), replace(choice, supports=()), files)
+        kept = _last[0] if _last else None
+        if kept is not None and kept.nodes == self.nodes and kept.key == key:
+            self._source = kept
+            return
+        look = look_at(volume_node, choice.item)
+        painting = None
+        if segmentation_node is not None:
+            painting = look_at_painting(look.volume, segmentation_node, choice.segment_ids).copy()
+        self._thread = threading.Thread(
+            target=self._read, args=(key, look, painting, choice), name="FewShotSAM", daemon=True
         )
-        if window is not None:
-            painted = _through_window(painted, volume, window)
-    loaded = [one if isinstance(one, Support) else Support.load(one) for one in further]
-    supports, segments = together(painted, segments, loaded)
-    source = Source(key, nodes, volume, supports, segments)
-    _last[:] = [source]
-    return source
+        self._thread.start()
+
+    def poll(self, patience: float = 0.02) -> Source | None:
+        """What was read, or None while it is still being read.
+
+        Args:
+            patience: seconds to wait for it. The application's main thread may hold Python's lock
+                while it is idle, and reading gets on meanwhile.
+
+        Raises:
+            InputError: something is unusable.
+        """
+        if self._source is None and self._problem is None:
+            self._thread.join(patience)
+        if self._problem is not None:
+            raise self._problem
+        if self._source is not None:
+            _last[:] = [self._source]
+        return self._source
+
+    def _read(
+        self, key: tuple[Any, ...], look: Look, painting: Painting | None, choice: Choice
+    ) -> None:
+        try:
+            # A copy: the segmenting process is sent it while the scene may change.
+            volume = look.copy().read()
+            supports, segments = (), {}
+            if painting is not None:
+                supports, segments = painted_supports(
+                    volume, painting, axis=choice.axis, slices=choice.slices
+                )
+                if choice.window is not None:
+                    supports = _through_window(supports, volume, choice.window)
+            supports, segments = together(supports, segments, _loaded(choice.supports))
+            self._source = Source(key, self.nodes, volume, supports, segments)
+        except BaseException as problem:
+            self._problem = problem
+
+
+def _loaded(supports: Sequence[Support | str | Path]) -> list[Support]:
+    from FewShotSAMLib import Support
+
+    return [Support.load(one) if isinstance(one, (str, Path)) else one for one in supports]
 
 
 def _through_window(
@@ -112,7 +156,7 @@ def _through_window(
     )
 
 
-def _stamps(node: Any) -> tuple[Any, ...]:
+def _stamp(node: Any) -> tuple[Any, ...]:
     """Changes with the node's content, name and place."""
     stamps: list[Any] = [node.GetName(), local_to_world(node).tobytes()]
     if node.IsA("vtkMRMLSegmentationNode"):
@@ -127,9 +171,11 @@ def _stamps(node: Any) -> tuple[Any, ...]:
     return (*stamps, image.GetMTime(), volume_affine(node).tobytes(), attributes)
 
 
-def _file_stamp(path: Path) -> tuple[Any, ...]:
+def _file_stamp(support: Support | str | Path) -> Any:
+    if not isinstance(support, (str, Path)):
+        return support
     try:
-        found = path.stat()
+        found = Path(support).stat()
     except OSError:
-        return (path,)  # reading it says what is wrong
-    return (path, found.st_mtime_ns, found.st_size)
+        return support  # reading it says what is wrong
+    return (str(support), found.st_mtime_ns, found.st_size)

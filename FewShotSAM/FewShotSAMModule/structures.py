@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from FewShotSAMLib import Segment, Support
+from FewShotSAMLib import Segment
 
 from .segments import SegmentInfo
+
+if TYPE_CHECKING:
+    from FewShotSAMLib import Support
 
 
 def together(

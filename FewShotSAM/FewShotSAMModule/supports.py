@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from FewShotSAMLib import InputError, Segment, Volume
 
-from .segments import SegmentInfo, on_grid, read_layers, read_segments
+from .segments import Layer, SegmentInfo, on_grid, read_layers, read_segments
 from .volumes import read_volume_node
 
 if TYPE_CHECKING:
@@ -61,14 +62,61 @@ def volume_supports(
     slices: str | Sequence[int] = "all",
 ) -> tuple[tuple[Support, ...], dict[int, SegmentInfo]]:
     """``read_supports`` for a volume that has been read already."""
-    from FewShotSAMLib import Support
-    from FewShotSAMLib.data.label_values import present_labels
+    painting = look_at_painting(volume, segmentation_node, segment_ids)
+    return painted_supports(volume, painting, axis=axis, slices=slices)
 
+
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """A segmentation node as it was found.
+
+    Attributes:
+        name: of the node, for messages.
+        infos: the segments that are asked for.
+        layers: their label maps, as views of the node's memory.
+    """
+
+    name: str
+    infos: tuple[SegmentInfo, ...]
+    layers: tuple[Layer, ...]
+
+    def copy(self) -> Painting:
+        """With label maps of its own, and without the node's images."""
+        layers = (
+            Layer(one.labels.with_voxels(np.array(one.labels.voxels)), one.values, None)
+            for one in self.layers
+        )
+        return replace(self, layers=tuple(layers))
+
+
+def look_at_painting(
+    grid: Volume, segmentation_node: Any, segment_ids: Sequence[str] | None = None
+) -> Painting:
+    """The quick part of ``volume_supports``; ``grid`` is the volume or its grid.
+
+    Raises:
+        InputError: no such segment, or a transform that cannot be used.
+    """
     infos = read_segments(segmentation_node)
     if segment_ids is not None:
         infos = [info for info in infos if info.id in segment_ids]
-    name = segmentation_node.GetName()
-    maps = _label_maps(volume, segmentation_node, segment_ids, [info.id for info in infos])
+    layers = read_layers(segmentation_node, segment_ids, grid)
+    return Painting(segmentation_node.GetName(), tuple(infos), tuple(layers))
+
+
+def painted_supports(
+    volume: Volume,
+    painting: Painting,
+    *,
+    axis: str = "auto",
+    slices: str | Sequence[int] = "all",
+) -> tuple[tuple[Support, ...], dict[int, SegmentInfo]]:
+    """The other part of ``volume_supports``. Touches no node, so any thread may call it."""
+    from FewShotSAMLib import Support
+    from FewShotSAMLib.data.label_values import present_labels
+
+    name, infos = painting.name, painting.infos
+    maps = _label_maps(volume, painting.layers, [info.id for info in infos])
     present = sorted({value for one in maps for value in present_labels(one)})
     if not present:
         what = "it has no segments" if not infos else "nothing is painted within the volume"
@@ -91,13 +139,11 @@ def volume_supports(
     return tuple(supports), {label: info for label, info in kept.items() if label in used}
 
 
-def _label_maps(
-    volume: Volume, segmentation_node: Any, segment_ids: Sequence[str] | None, order: list[str]
-) -> list[np.ndarray]:
+def _label_maps(volume: Volume, layers: Sequence[Layer], order: list[str]) -> list[np.ndarray]:
     """Label maps (k, j, i) on the volume's grid, as few as hold every layer whole. Labels are
     the places in ``order``, from 1."""
     maps: list[np.ndarray] = []
-    for layer in read_layers(segmentation_node, segment_ids, volume):
+    for layer in layers:
         values = layer.values
         found = on_grid(layer.labels, volume, list(values.values()))
         if found is None:

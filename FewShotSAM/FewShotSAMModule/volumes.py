@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -39,9 +39,47 @@ def read_volume_node(node: Any, item: int | None = None) -> Volume:
         InputError: no voxels, no contrast, a label map, vectors that are no colours, a transform
             that is not linear, no such item.
     """
+    return look_at(node, item).read()
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A volume node as it was found: nothing has been computed from its voxels yet.
+
+    Attributes:
+        volume: voxels as a view of the node's memory; of modality "other".
+        modality: what the node says of itself, or "" where it says nothing.
+    """
+
+    volume: Volume
+    modality: str
+
+    def copy(self) -> Look:
+        """With voxels of its own."""
+        return replace(self, volume=replace(self.volume, voxels=np.array(self.volume.voxels)))
+
+    def read(self) -> Volume:
+        """The volume, checked and with its modality. Touches no node, so any thread may call it.
+
+        Raises:
+            InputError: no contrast.
+        """
+        return _checked(self.volume, self.modality)
+
+
+def look_at(node: Any, item: int | None = None) -> Look:
+    """The quick part of ``read_volume_node``, which has the same arguments.
+
+    Raises:
+        InputError: as there, but for a volume without contrast.
+    """
     data, placed = _item(node, item)
     volume = _placed(data, placed, _voxels(data))
-    from FewShotSAMLib.data.intensity import check_varied
+    return Look(volume, _tagged_modality(node) or _tagged_modality(data) or _of_picture(data))
+
+
+def _checked(volume: Volume, modality: str) -> Volume:
+    from FewShotSAMLib.data.intensity import check_varied, detect_modality
 
     check_varied(volume)
     if volume.is_rgb and (volume.voxels == volume.voxels[..., :1]).all():
@@ -51,7 +89,12 @@ def read_volume_node(node: Any, item: int | None = None) -> Volume:
         if missing:
             note = f"{missing} voxels are not numbers or infinite; they count as background"
             volume = replace(volume, notes=(*volume.notes, note))
-    return replace(volume, modality=_modality(node, data, volume))
+    # As the library finds it for a file, so that both give the same result.
+    if volume.is_rgb:
+        return replace(volume, modality="RGB")
+    if modality:
+        return replace(volume, modality=modality if modality in ("CT", "MR") else "other")
+    return replace(volume, modality=detect_modality(volume.voxels))
 
 
 def grid_of(node: Any) -> Volume:
@@ -140,21 +183,13 @@ def _voxels(node: Any) -> np.ndarray:
     )
 
 
-def _modality(node: Any, data: Any, volume: Volume) -> str:
-    """As the library finds it for a file, so that both give the same result."""
+def _of_picture(data: Any) -> str:
+    """"other" for a volume from a picture file, as the library takes it; else ""."""
     from FewShotSAMLib.data.files import PICTURES
-    from FewShotSAMLib.data.intensity import detect_modality
 
-    if volume.is_rgb:
-        return "RGB"
-    tagged = _tagged_modality(node) or _tagged_modality(data)
-    if tagged:
-        return tagged if tagged in ("CT", "MR") else "other"
     storage = data.GetStorageNode()
     file = storage.GetFileName() if storage is not None else None
-    if file and PurePath(file).suffix.lower() in PICTURES:
-        return "other"
-    return detect_modality(volume.voxels)
+    return "other" if file and PurePath(file).suffix.lower() in PICTURES else ""
 
 
 def _tagged_modality(node: Any) -> str:

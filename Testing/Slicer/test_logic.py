@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ pytest.importorskip("slicer.util", reason="needs slicer-core (pip install slicer
 
 from FewShotSAMModule import logic  # noqa: E402
 from FewShotSAMModule.job import JobError, Worker  # noqa: E402
-from FewShotSAMModule.source import forget_sources  # noqa: E402
+from FewShotSAMModule.source import Choice, Preparation, forget_sources  # noqa: E402
 
 from FewShotSAMLib import (  # noqa: E402
     InputError,
@@ -121,6 +122,11 @@ def volume(scene, phantom) -> object:
 @pytest.fixture
 def painted(volume, phantom) -> object:
     return paint(volume, phantom.marked(phantom.marked_slice()), LIVER, SPLEEN)
+
+
+def read_source(volume_node, segmentation_node):
+    preparation = Preparation(volume_node, segmentation_node, Choice())
+    return preparation.poll(LIMIT)
 
 
 def until(run, happened) -> None:
@@ -322,8 +328,7 @@ def test_what_was_read_is_read_again_when_it_changes(volume, phantom, painted, w
     array = slicer.util.arrayFromVolume(volume)
     array[:] = array[:, :, ::-1]
     slicer.util.arrayFromVolumeModified(volume)
-    source = logic.read_source(volume, painted, None, (), "all", "auto", None, None)
-    assert np.array_equal(source.volume.voxels, array)
+    assert np.array_equal(read_source(volume, painted).volume.voxels, array)
 
 
 def test_two_runs_at_once(volume, painted, worker):
@@ -454,6 +459,46 @@ def test_a_result_that_cannot_be_written_changes_nothing(volume, painted, worker
     assert "liver" in run.message or "completed" in run.message
     assert {i: c for i, c in contents().items() if i in before and c[1] == before[i][1]}
     assert voxels(segmentation, segmentation.GetNthSegmentID(0)) == before[painted.GetID()][2][0][2]
+
+
+def test_cancel_and_closing_before_it_has_been_read(scene, volume, painted, worker):
+    before = contents()
+    run = logic.segment(volume, painted, device="cpu", worker=worker, wait=False)
+    run.cancel()
+    run.poll()
+    assert run.state == "cancelled" and contents() == before
+    run = logic.segment(volume, painted, device="cpu", worker=worker, wait=False)
+    scene.Clear(False)
+    run.poll()
+    assert run.state == "failed" and "was removed" in run.message
+
+
+def test_the_window_never_waits(scene, worker):
+    """A large volume: no step on the main thread takes long, but the first look at the preview
+    and writing the result, which have to fill arrays of the volume's size."""
+    shape = (60, 512, 512)
+    voxels = np.full(shape, -1000, np.int16)
+    voxels[:, 100:400, 80:440] = np.arange(300)[:, None] % 90
+    volume = add_volume(Volume(voxels, (0.8, 0.8, 5.0), name="large"))
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "painted")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    mask = np.zeros(shape, np.uint8)
+    mask[30, 200:300, 200:300] = 1
+    segment = node.GetSegmentation().AddEmptySegment("", "box", (1.0, 0.0, 0.0))
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment, volume)
+    started = time.thread_time()
+    run = logic.segment(
+        volume, node, range=(29, 31), device="cpu", worker=worker, wait=False
+    )
+    longest = time.thread_time() - started
+    while not run.over and not previews():
+        started = time.thread_time()
+        run.poll()
+        if not previews():
+            longest = max(longest, time.thread_time() - started)
+    run.cancel()
+    run.wait()
+    assert longest < 0.05
 
 
 # ------------------------------------------------------------------------- odd but allowed
