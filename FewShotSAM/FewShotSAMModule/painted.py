@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,22 @@ def painted_axis(
 
     most, found = 0, None
     for layer in read_layers(segmentation_node, segment_ids, grid_of(volume_node)):
-        painted = np.isin(layer.labels.voxels, list(layer.values.values()))
+        near = _drawn_part(layer.labels.voxels)
+        painted = np.isin(near, list(layer.values.values()))
         count = int(np.count_nonzero(painted))
         if count > most:
-            drawing, _ = layer.labels.with_voxels(painted).canonical()
+            # Where it lies does not matter here, only the directions of its axes.
+            drawing, _ = replace(layer.labels, voxels=painted).canonical()
             most, found = count, find_axis(drawing.voxels, drawing.spacing)
     return found
+
+
+def _drawn_part(voxels: np.ndarray) -> np.ndarray:
+    """The box of an array that holds everything but zeros: of a large array with one painted
+    slice, that slice."""
+    for axis in range(3):
+        others = tuple({0, 1, 2} - {axis})
+        there = np.flatnonzero(voxels.any(axis=others))
+        ends = (there[0], there[-1] + 1) if len(there) else (0, 0)
+        voxels = np.moveaxis(np.moveaxis(voxels, axis, 0)[slice(*ends)], 0, axis)
+    return voxels

@@ -7,6 +7,7 @@ runs on it has no typing errors and sensible order; that it works in Slicer, onl
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from standin_widgets import load_panel
+
+MODULE = Path(__file__).resolve().parents[2] / "FewShotSAM"
 
 
 class PythonQt:
@@ -147,8 +150,56 @@ def start(scene: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(slicer.util, "mainWindow", lambda: None, raising=False)
 
 
+class _ScriptedPart:
+    """What the module's classes inherit from."""
+
+    def __init__(self, parent: Any = None) -> None:
+        self.parent, self.layout = parent, SimpleNamespace(addWidget=lambda widget: None)
+        self.moduleName = type(self).__name__
+
+    def setup(self) -> None:
+        """Slicer adds its Reload buttons here."""
+
+    def resourcePath(self, name: str) -> str:
+        return str(MODULE / "Resources" / name)
+
+    def getParameterNode(self) -> None:
+        """Slicer's node in the scene."""
+
+    def onReload(self) -> None:
+        """Slicer reads the file again."""
+
+
+def shell(monkeypatch: Any, parameters: Callable[[], Parameters]) -> ModuleType:
+    """FewShotSAM.py, imported as Slicer does at its start.
+
+    Args:
+        parameters: makes what the parameter node holds.
+    """
+    base = ModuleType("slicer.ScriptedLoadableModule")
+    for name in ("", "Logic", "Widget", "Test"):
+        made = type(f"ScriptedLoadableModule{name}", (_ScriptedPart,), {})
+        setattr(base, made.__name__, made)
+    monkeypatch.setitem(sys.modules, base.__name__, base)
+    sys.modules["slicer.i18n"].translate = lambda context, text: text
+    node = ModuleType("FewShotSAMModule.parameters")
+    node.FewShotSAMParameters = lambda _: parameters()
+    monkeypatch.setitem(sys.modules, node.__name__, node)
+    monkeypatch.setattr(slicer.app, "connect", lambda signal, slot: None, raising=False)
+    monkeypatch.setattr(
+        slicer.util, "loadUI", lambda path: PythonQt(load_panel(Path(path))), raising=False
+    )
+    monkeypatch.setattr(slicer.util, "childWidgetVariables", _children, raising=False)
+    monkeypatch.delitem(sys.modules, "FewShotSAM", raising=False)
+    return importlib.import_module("FewShotSAM")
+
+
+def _children(root: PythonQt) -> SimpleNamespace:
+    named = {w.objectName(): PythonQt(w) for w in root.real.findChildren(QtWidgets.QWidget)}
+    return SimpleNamespace(**{name: w for name, w in named.items() if name.isidentifier()})
+
+
 def widgets(path: Path) -> tuple[SimpleNamespace, QtWidgets.QWidget]:
     """The widgets of a .ui file by name, and their root."""
     root = load_panel(path)
-    named = {w.objectName(): PythonQt(w) for w in root.findChildren(QtWidgets.QWidget)}
-    return SimpleNamespace(**{name: w for name, w in named.items() if name.isidentifier()}), root
+    return _children(PythonQt(root)), root

@@ -18,6 +18,9 @@ class qMRMLWidget(QWidget):
 
     mrmlSceneChanged = Signal("vtkMRMLScene*")
 
+    def setMRMLScene(self, scene: object) -> None:
+        """Slicer's passes it on to the selectors."""
+
 
 def _kept(kind: type, start: object) -> Property:
     """A property that keeps what it is given."""
@@ -93,6 +96,9 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
 
     def setSourceVolumeNode(self, node: object) -> None:
         """It edits nothing."""
+
+    def setMRMLSegmentEditorNode(self, node: object) -> None:
+        self.editor_node = node
 
     def setActiveEffect(self, effect: object) -> None:
         """It has none."""

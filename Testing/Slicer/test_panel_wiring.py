@@ -289,3 +289,57 @@ def test_check_installation_shows_what_doctor_says(panel):
     settle(lambda: "FewShotSAM" in panel.ui.installationText.plainText)
     assert "embedded" in panel.ui.installationText.plainText
     settle(lambda: "GiB" in panel.ui.deviceText.text or panel.installation._job is None)
+
+
+def test_the_shell_opens_closes_and_reloads(scene, monkeypatch):
+    application.start(scene, monkeypatch)
+    for name in WITH_QT:
+        monkeypatch.delitem(sys.modules, "FewShotSAMModule." + name, raising=False)
+    volume, painted = sample_data.add_generated_abdomen((12, 48, 56), (5.0, 6.0, 16.0))
+    made = []
+
+    def fresh():
+        there = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        made.append(parameters(volume=volume if there else None, supportSegmentation=None))
+        return made[-1]
+
+    module = application.shell(monkeypatch, fresh)
+    described = SimpleNamespace()
+    module.FewShotSAM(described)
+    assert described.categories == ["Segmentation"]
+    assert "not a medical device" in described.helpText
+    widget = module.FewShotSAMWidget(SimpleNamespace(isEntered=True))
+    widget.setup()
+    widget.enter()
+    settle()
+    ui = widget.panel.ui
+    assert "Choose or create a segmentation" in ui.statusText.text
+    ui.segmentationSelector.setCurrentNode(painted)
+    settle()
+    assert ui.segmentVolumeButton.enabled
+    widget.exit()
+    widget.enter()
+    assert len(made) == 1, "another module and back keeps the choices"
+    assert ui.segmentEditor.real.editor_node.GetSingletonTag() == "FewShotSAM"
+
+    scene.Clear(False)
+    settle()
+    assert len(made) == 2, "a new scene has new parameters"
+    assert "Choose a volume" in ui.statusText.text
+    widget.cleanup()
+    settle()
+
+
+def test_the_examples_of_the_logic_run(scene, monkeypatch, capsys):
+    application.start(scene, monkeypatch)
+    module = application.shell(monkeypatch, parameters)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    volume, painted = sample_data.add_generated_abdomen((12, 64, 64), (5.0, 5.0, 16.0))
+    volume.SetName("CT")
+    painted.SetName("Segmentation")
+    lines = module.FewShotSAMLogic.__doc__.splitlines()
+    code = "\n".join(line[8:] for line in lines if line.startswith(8 * " "))
+    assert code.count("logic.segment(") == 2
+    exec(compile(code, "example", "exec"), {"slicer": slicer})
+    assert capsys.readouterr().out.startswith("done ")
+    assert len(segmentations()) == 3
