@@ -34,7 +34,7 @@ def export_trained(
         "hours": round(run.seconds / 3600, 3),
         "hardware": _hardware(run),
         "torch": torch.__version__,
-        "held_out_error": {name: row[name] for name in _ERRORS if name in row},
+        "held_out_error": {name: round(row[name], 4) for name in _ERRORS if name in row},
     }
     said = {"provenance": json.dumps(provenance)}
     if run.backbone is not None:
