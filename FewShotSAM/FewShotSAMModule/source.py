@@ -92,7 +92,7 @@ class Preparation:
         look = look_at(volume_node, choice.item)
         painting = None
         if segmentation_node is not None:
-            painting = look_at_painting(look.volume, segmentation_node, choice.segment_ids).copy()
+            painting = look_at_painting(look.volume, segmentation_node, choice.segment_ids)
         self._thread = threading.Thread(
             target=self._read, args=(key, look, painting, choice), name="FewShotSAM", daemon=True
         )
@@ -120,8 +120,10 @@ class Preparation:
         self, key: tuple[Any, ...], look: Look, painting: Painting | None, choice: Choice
     ) -> None:
         try:
-            # A copy: the segmenting process is sent it while the scene may change.
-            volume = look.copy().read()
+            # Copies first: the scene may change while this goes on. Arrays that the scene lets go
+            # of stay alive as long as the views do.
+            look, painting = look.copy(), painting.copy() if painting else None
+            volume = look.read()
             supports, segments = (), {}
             if painting is not None:
                 supports, segments = painted_supports(
