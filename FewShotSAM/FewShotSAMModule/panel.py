@@ -107,6 +107,7 @@ class Panel(slicer.util.VTKObservationMixin):
             self.runs.drop()
             self.prompts.hide()
             self.review.show(None, None)
+            self._seen = (None, None)
             self.ui.segmentEditor.setSegmentationNode(None)
             self.ui.segmentEditor.removeViewObservations()
         self.parameters = parameters
@@ -122,7 +123,6 @@ class Panel(slicer.util.VTKObservationMixin):
             plain = (v for v in volumes if not v.IsA("vtkMRMLLabelMapVolumeNode"))
             parameters.volume = next(plain, None)
         self._show_inputs()
-        self.review.find()
         self.refresh()
 
     # What is chosen
@@ -272,13 +272,15 @@ class Panel(slicer.util.VTKObservationMixin):
         p = self.parameters
         seen = (p.volume, p.supportSegmentation)
         if seen != self._seen:
+            another_volume = seen[0] is not self._seen[0]
             self._seen = seen
             self._show_segmentation()
             editor = self.ui.segmentEditor
             editor.setSegmentationNode(p.supportSegmentation)
             editor.setSourceVolumeNode(p.volume)
             self.prompts.hide()
-            self.review.find()
+            if another_volume:
+                self.review.find()
 
     def _show_segmentation(self) -> None:
         node = self.parameters.supportSegmentation

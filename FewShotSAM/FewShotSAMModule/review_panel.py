@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import qt
@@ -33,6 +35,13 @@ _COLOURS = {
     "rejected": "#404040",
 }
 _MOST_CELLS = 100
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that a person can take back; `undo` raises InputError when it cannot be."""
+
+    undo: Callable[[], None]
 
 
 class ReviewPanel:
@@ -113,6 +122,12 @@ class ReviewPanel:
                 continue  # of another version, or edited by hand
             return
 
+    def forget(self, node: Any) -> None:
+        """A result was taken back: its review goes, whether or not its segmentation stays."""
+        if node is not None and node.GetScene() is not None:
+            node.RemoveAttribute(ATTRIBUTE)
+        self.find()
+
     def decision(self, place: tuple[int, int, Any] | None) -> str:
         """What was decided about the slice at a place."""
         if self.review is None or place is None or place[0] != self.review.array_axis:
@@ -190,20 +205,35 @@ class ReviewPanel:
             return
         volume = panel.parameters.volume
         before_change = panel.runs.before_change(self.node)
+        before, held = self.review.decision(index), self._removed.get(index)
+        writer = None
         try:
             if decision == REJECTED:
-                self._removed[index], panel.runs.last = clear_slice(
+                self._removed[index], writer = clear_slice(
                     volume, self.node, self.segment_ids, axis, index, before_change
                 )
-            elif index in self._removed:
-                panel.runs.last = fill_slice(
+            elif held is not None:
+                writer = fill_slice(
                     volume, self.node, segments_by_label(self.node, self.segment_ids), axis, index,
                     self._removed.pop(index), before_change=before_change,
                 )  # fmt: skip
         except InputError as problem:
             panel.say(str(problem))
             return
+
+        def undo() -> None:
+            writer.undo()
+            self._removed.pop(index, None)
+            if held is not None:
+                self._removed[index] = held
+            self._set_decision(index, before)
+
+        if writer is not None:
+            panel.runs.last = Change(undo)
+        self._set_decision(index, decision)
+        panel.refresh()
+
+    def _set_decision(self, index: int, decision: str) -> None:
         self.review.decide(index, decision)
         self._keep()
         self._fill_strip()
-        panel.refresh()

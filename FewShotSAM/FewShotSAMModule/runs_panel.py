@@ -27,7 +27,7 @@ class RunsPanel:
 
     Attributes:
         watch: polls the run.
-        last: what made the last change, with an `undo`, or None: a run, or the writer of a slice.
+        last: what made the last change, with an `undo`, or None: a run, or a `Change`.
     """
 
     def __init__(self, panel: Panel) -> None:
@@ -183,17 +183,20 @@ class RunsPanel:
             with contextlib.suppress(InputError):  # what was edited since stays
                 self.last.undo()
             self.last = None
-            self._panel.review.find()
+            if self._panel.review.node is not None and self._panel.review.node.GetScene() is None:
+                self._panel.review.find()
 
     def _on_undo(self, _checked: bool) -> None:
         change, self.last = self.last, None
         try:
             change.undo()
+            if (node := getattr(change, "node", None)) is not None:
+                self._panel.review.forget(node)
+            self._panel.refresh()
             self._panel.say(_("The last change was taken back."))
         except InputError as problem:
             self._panel.say(str(problem))
-        self._panel.review.find()
-        self._panel.refresh()
+            self._panel.refresh()
 
     def _on_cancel(self, _checked: bool) -> None:
         self.watch.cancel()

@@ -154,6 +154,7 @@ def test_segment_review_reject_accept_and_undo(panel):
     ui.rejectSliceButton.click()
     ui.undoResultButton.click()
     assert np.array_equal(found(panel), labels), ui.statusText.text
+    assert panel.review.review.decision(4) == ""
     assert not ui.undoResultButton.enabled
 
 
@@ -224,7 +225,7 @@ def test_points_are_shown_and_a_moved_one_segments_the_slice_again(panel, scene)
 
 def test_a_slice_of_the_result_becomes_a_support_and_runs_again(panel):
     ui = panel.ui
-    show(panel, 8)
+    panel.parameters.firstSlice, panel.parameters.lastSlice = 5, 10
     ui.segmentVolumeButton.click()
     finish(panel)
     labels = found(panel)
