@@ -12,8 +12,10 @@ from FewShotSAMLib import InputError
 
 from .placement import to_matrix, volume_affine
 
-# A warm scale whose dark end reads as "hardly": Slicer's own, where its colours are loaded.
-_COLOURS = "vtkMRMLColorTableNodeFileInferno.txt"
+# Red over yellow to white, which every Slicer has. What is below the threshold is left clear, so
+# that the picture under it can be seen.
+_COLOURS = "vtkMRMLColorTableNodeIron"
+_CLEAR_BELOW = 0.25
 
 
 def show_confidence(volume_node: Any, axis: int, index: int, confidence: np.ndarray) -> Any:
@@ -61,6 +63,9 @@ def show_confidence(volume_node: Any, axis: int, index: int, confidence: np.ndar
         display.SetAndObserveColorNodeID(_COLOURS)
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(0.0, 1.0)
+    display.AutoThresholdOff()
+    display.SetThreshold(_CLEAR_BELOW, 1.0)
+    display.ApplyThresholdOn()
     return node
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from scene_nodes import new_application
 
 MODULE = Path(__file__).resolve().parents[2] / "FewShotSAM"
 if str(MODULE) not in sys.path:
@@ -14,27 +15,22 @@ if str(MODULE) not in sys.path:
 
 
 @pytest.fixture
-def scene(monkeypatch):
-    """An empty scene as the application sets it up, with the logics that nodes need."""
+def application(monkeypatch):
+    """The application logic of an empty scene, with the module logics that nodes need."""
     slicer = pytest.importorskip("slicer", reason="needs slicer-core (pip install slicer-core)")
     pytest.importorskip("slicer.util", reason="needs slicer-core (pip install slicer-core)")
-    scene = slicer.vtkMRMLScene()
-    application = slicer.vtkSlicerApplicationLogic()
-    application.SetMRMLScene(scene)
-    logics = {}
-    for name, kind in (
-        ("colors", slicer.vtkSlicerColorLogic),
-        ("volumes", slicer.vtkSlicerVolumesLogic),
-        ("segmentations", slicer.vtkSlicerSegmentationsModuleLogic),
-        ("markups", slicer.vtkSlicerMarkupsLogic),
-        ("sequences", slicer.vtkSlicerSequencesLogic),
-    ):
-        logic = kind()
-        logic.SetMRMLApplicationLogic(application)
-        logic.SetMRMLScene(scene)
-        application.SetModuleLogic(name.capitalize(), logic)
-        logics[name] = SimpleNamespace(logic=lambda logic=logic: logic)
+    application, logics = new_application()
+    scene = application.GetMRMLScene()
+    modules = {
+        name: SimpleNamespace(logic=lambda logic=logic: logic) for name, logic in logics.items()
+    }
     monkeypatch.setattr(slicer, "mrmlScene", scene, raising=False)
-    monkeypatch.setattr(slicer, "modules", SimpleNamespace(**logics), raising=False)
-    yield scene
+    monkeypatch.setattr(slicer, "modules", SimpleNamespace(**modules), raising=False)
+    yield application
     scene.Clear(True)
+
+
+@pytest.fixture
+def scene(application):
+    """An empty scene, as ``slicer.mrmlScene``."""
+    return application.GetMRMLScene()

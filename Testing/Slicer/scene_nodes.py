@@ -5,6 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 
+def new_application():
+    """The application logic of an empty scene, and the module logics that nodes need by name."""
+    import slicer
+
+    scene = slicer.vtkMRMLScene()
+    application = slicer.vtkSlicerApplicationLogic()
+    application.SetMRMLScene(scene)
+    logics = {}
+    for name, kind in (
+        ("colors", slicer.vtkSlicerColorLogic),
+        ("volumes", slicer.vtkSlicerVolumesLogic),
+        ("segmentations", slicer.vtkSlicerSegmentationsModuleLogic),
+        ("markups", slicer.vtkSlicerMarkupsLogic),
+        ("sequences", slicer.vtkSlicerSequencesLogic),
+    ):
+        logic = kind()
+        logic.SetMRMLApplicationLogic(application)
+        logic.SetMRMLScene(scene)
+        application.SetModuleLogic(name.capitalize(), logic)
+        logics[name] = logic
+    return application, logics
+
+
 def rotation(x, y, z):
     """3x3, turning by angles in radians about the axes, x first."""
     cx, sx, cy, sy, cz, sz = np.cos(x), np.sin(x), np.cos(y), np.sin(y), np.cos(z), np.sin(z)
