@@ -72,10 +72,20 @@ def _qt() -> ModuleType:
         setattr(module, name, getattr(QtGui, name))
     module.Qt, module.QTimer = QtCore.Qt, _Timer
     module.QApplication = SimpleNamespace(clipboard=lambda: _Clipboard)
-    module.QFileDialog = SimpleNamespace(
-        getSaveFileName=lambda *_: "", getExistingDirectory=lambda *_: ""
-    )
+    module.QFileDialog = FileDialog
     return module
+
+
+class FileDialog:
+    """Answers with what a test has put here; "" is Cancel."""
+
+    answer = ""
+
+    @classmethod
+    def getSaveFileName(cls, *_: Any) -> str:
+        return cls.answer
+
+    getExistingDirectory = getSaveFileName
 
 
 class _Clipboard:

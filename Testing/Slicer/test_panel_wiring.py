@@ -12,6 +12,7 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 from FewShotSAMModule import choices
 
@@ -244,6 +245,81 @@ def test_a_slice_of_the_result_becomes_a_support_and_runs_again(panel):
 def drawn(panel, k):
     ids = {n + 1: info.id for n, info in enumerate(panel.structures.segments)}
     return read_slice(panel.parameters.volume, panel.parameters.supportSegmentation, ids, 0, k)
+
+
+def test_a_saved_support_segments_without_a_painted_segmentation(panel, tmp_path, monkeypatch):
+    ui, path = panel.ui, tmp_path / "Süd support.nrrd"
+    ui.saveSupportButton.click()
+    assert not list(tmp_path.iterdir()), "the dialog was cancelled"
+    monkeypatch.setattr(application.FileDialog, "answer", str(path))
+    ui.saveSupportButton.click()
+    assert path.is_file(), ui.statusText.text
+    panel.parameters.supportSource = choices.SupportSource.file
+    panel.parameters.supportSegmentation = None
+    settle()
+    assert "Choose a support file" in ui.statusText.text
+    ui.supportFileEdit.currentPath = str(path)
+    panel.parameters.firstSlice, panel.parameters.lastSlice = 6, 8
+    settle()
+    assert panel.axis() == "axial"
+    ui.segmentVolumeButton.click()
+    assert finish(panel).startswith("Done: liver"), ui.statusText.text
+    assert len(np.unique(found(panel))) > 2
+    ui.copyPythonButton.click()
+    assert f"supports=[{str(path)!r}]" in application.clipboard()
+
+
+def test_a_file_that_is_no_support_is_one_line(panel, tmp_path):
+    path = tmp_path / "notes.nrrd"
+    path.write_text("no support", encoding="utf-8")
+    panel.parameters.supportSource = choices.SupportSource.file
+    panel.ui.supportFileEdit.currentPath = str(path)
+    settle()
+    assert "notes.nrrd" in panel.ui.statusText.text
+    assert "\n" not in panel.ui.statusText.text
+
+
+def test_result_goes_into_the_chosen_segmentation(panel, scene):
+    ui = panel.ui
+    organs = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "organs")
+    panel.parameters.into = choices.Into.existing
+    panel.parameters.output = panel.parameters.supportSegmentation
+    settle()
+    assert "holds the marked slices" in ui.statusText.text
+    panel.parameters.output = organs
+    panel.parameters.firstSlice, panel.parameters.lastSlice = 6, 8
+    settle()
+    before = len(segmentations())
+    ui.segmentVolumeButton.click()
+    assert finish(panel).startswith("Done:"), ui.statusText.text
+    assert len(segmentations()) == before
+    assert organs.GetSegmentation().GetNumberOfSegments() == 4
+    ui.undoResultButton.click()
+    assert organs.GetSegmentation().GetNumberOfSegments() == 0
+    assert panel.review.review is None
+
+
+def test_sudden_death_of_the_process_is_told_and_the_next_run_works(panel):
+    ui, before = panel.ui, len(segmentations())
+    panel.parameters.firstSlice, panel.parameters.lastSlice = 6, 8
+    ui.segmentVolumeButton.click()
+    settle(lambda: logic.shared_worker().pid is not None, least=0.2)
+    psutil.Process(logic.shared_worker().pid).kill()
+    said = finish(panel)
+    assert "ended unexpectedly" in said
+    assert len(segmentations()) == before
+    ui.segmentVolumeButton.click()
+    assert finish(panel).startswith("Done:")
+
+
+def test_pressing_twice_runs_once(panel):
+    panel.parameters.firstSlice, panel.parameters.lastSlice = 6, 8
+    before = len(segmentations())
+    panel.ui.segmentVolumeButton.click()
+    panel.runs.segment_volume()
+    panel.runs.segment_slice()
+    finish(panel)
+    assert len(segmentations()) == before + 1
 
 
 def test_unticked_structures_are_left_out_and_the_script_says_so(panel):
