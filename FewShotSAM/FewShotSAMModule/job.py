@@ -7,6 +7,7 @@ then, from a timer. Three threads speak with the child and touch nothing but que
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import shutil
@@ -360,7 +361,10 @@ class _Child:
         self._post(0, {"command": "cancel", "target": number, "id": 0})
 
     def kill(self) -> None:
-        self.process.kill()
+        """Ends the process now. PythonSlicer is a launcher: what it launched is ended as well."""
+        self.ended = self.ended or "the segmentation process was ended"
+        _kill(self.process)
+        self._outbox.put(None)  # without input what is left of it ends too
 
     def close(self) -> None:
         self._closing = True
@@ -420,7 +424,7 @@ class _Child:
         except OSError:
             pass  # the process has ended; the reading thread tells of it
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.kill()
 
     def _read(self) -> None:
         from FewShotSAMLib.apps.messages import read_message
@@ -433,13 +437,14 @@ class _Child:
             pass
         except Exception as error:
             problem = f"it sent what is not understood ({error})"
-            self.process.kill()
+            _kill(self.process)
         code = self.process.wait()
         self._listener.join(2)
         with self._lock:
-            self.ended = "the segmentation process was closed" if self._closing else _ending(
-                code, problem, list(self._lines)
-            )
+            if self._closing:
+                self.ended = "the segmentation process was closed"
+            elif self.ended is None:
+                self.ended = _ending(code, problem, list(self._lines))
             jobs, self._jobs = list(self._jobs.values()), {}
         for job in jobs:
             job._put("error", ("crash", self.ended))
@@ -487,6 +492,23 @@ def find_python() -> Path:
     """PythonSlicer inside of Slicer, else the interpreter that runs here."""
     found = shutil.which("PythonSlicer") if "slicer" in sys.modules else None
     return Path(found or sys.executable)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process and, where they can be found, those that it started."""
+    below: Sequence[Any] = ()
+    try:
+        import psutil
+
+        below = psutil.Process(process.pid).children(recursive=True)
+    except ImportError:
+        pass
+    except psutil.Error:
+        pass  # it has ended
+    process.kill()
+    for one in below:
+        with contextlib.suppress(psutil.Error):
+            one.kill()
 
 
 def _not_started(command: str, problem: OSError) -> str:

@@ -46,6 +46,7 @@ def segment(
     model: str = "embedded",
     method: str = "synpo",
     features: str | None = None,
+    fob: str | None = None,
     strategy: str = "propagate",
     range: tuple[int, int] | None = None,
     window: tuple[float, float] | None = None,
@@ -76,7 +77,7 @@ def segment(
         support_slices: which painted slices to use: "all", "middle", "largest", "thirds" or
             indices along the volume's own axis, from 0.
         axis: the direction that was painted in: "auto", "axial", "coronal" or "sagittal".
-        model, method, features, device, precision, allow_cpu, seed: as for
+        model, method, features, fob, device, precision, allow_cpu, seed: as for
             `FewShotSAMLib.load_segmenter`.
         strategy, range, window, assume_present: as for `Segmenter.segment`. `range` is the first
             and last slice, both included, along the volume's own axis, from 0.
@@ -106,7 +107,7 @@ def segment(
         job = (worker or shared_worker()).segment(
             source.volume,
             source.supports,
-            model=_model(model, method, features, device, precision, allow_cpu),
+            model=_model(model, method, features, fob, device, precision, allow_cpu),
             options={
                 "strategy": strategy,
                 "range": range,
@@ -143,6 +144,7 @@ def segment_slice(
     model: str = "embedded",
     method: str = "synpo",
     features: str | None = None,
+    fob: str | None = None,
     window: tuple[float, float] | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -180,7 +182,7 @@ def segment_slice(
             source.supports,
             slice_index,
             prompts=prompts,
-            model=_model(model, method, features, device, precision, allow_cpu),
+            model=_model(model, method, features, fob, device, precision, allow_cpu),
             options={"window": window, "seed": seed},
         )
 
@@ -251,12 +253,19 @@ def _region(source: Source, asked: tuple[int, int] | None) -> tuple[int, int, in
 
 
 def _model(
-    model: str, method: str, features: str | None, device: str, precision: str, allow_cpu: bool
+    model: str,
+    method: str,
+    features: str | None,
+    fob: str | None,
+    device: str,
+    precision: str,
+    allow_cpu: bool,
 ) -> dict[str, Any]:
     return {
         "model": model,
         "method": method,
         "features": features,
+        "fob": fob,
         "device": device,
         "precision": precision,
         "allow_cpu": allow_cpu,

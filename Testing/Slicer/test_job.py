@@ -207,6 +207,34 @@ def test_a_process_that_does_not_listen_is_ended(patient, support):
     worker.close()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the launcher is a shell script")
+def test_a_launcher_like_pythonslicer(tmp_path, patient, support):
+    """The worker is then the child of a child."""
+    import psutil
+
+    launcher = tmp_path / "PythonSlicer"
+    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n', encoding="utf-8")
+    launcher.chmod(0o755)
+    worker = new_worker(python=launcher, patience=0.5)
+    assert worker.hello().wait(LIMIT)
+    (inner,) = psutil.Process(worker.pid).children()
+    job = segment(worker, patient, support)
+    inner.suspend()
+    job.cancel()
+    assert job.wait(20) and job.state == CANCELLED
+    assert gone(inner.pid), "the launcher and what it launched"
+    again = segment(worker, patient, support, strategy="slices")
+    while again.progress is None or again.progress.stage != "slices":
+        again.poll()
+    (inner,) = psutil.Process(worker.pid).children()
+    inner.kill()
+    assert again.wait(LIMIT) and again.kind == "crash"
+    assert worker.hello().wait(LIMIT)
+    (inner,) = psutil.Process(worker.pid).children()
+    worker.close()
+    assert gone(inner.pid)
+
+
 def test_a_killed_process_is_told_of_and_replaced(patient, support):
     worker = new_worker()
     job = segment(worker, patient, support, strategy="slices")
