@@ -12,7 +12,7 @@ import numpy as np
 
 from FewShotSAMLib import Volume
 
-from .segments import Layer, on_grid, whole_offset
+from .segments import Layer, among, on_grid, whole_offset
 
 # (array axis of the volume node, first slice, last slice), both included.
 Region = tuple[int, int, int]
@@ -124,7 +124,7 @@ def put(edited: EditedLayer, segment_id: str, result: Volume, label: int) -> Non
     old = edited.labels.voxels
     others = [v for i, v in edited.values.items() if i != segment_id]
     new = old.astype(np.promote_types(old.dtype, np.min_scalar_type(value)), copy=True)
-    new[(there > 0) & ~np.isin(old, others)] = value
+    new[(there > 0) & ~among(old, others)] = value
     edited.labels = replace(edited.labels, voxels=new)
 
 

@@ -48,26 +48,25 @@ class Preview:
     """
 
     def __init__(self, volume_node: Any, segments: Mapping[int, SegmentInfo]) -> None:
-        scene = volume_node.GetScene()
+        shape = volume_node.GetImageData().GetDimensions()[::-1]
+        kind = np.uint8 if max(segments, default=0) < 256 else np.uint16
+        self._image = label_image(np.zeros(shape, kind), volume_affine(volume_node))
+        self._labels = image_array(self._image)
         node = slicer.vtkMRMLSegmentationNode()
         node.SetName(f"{volume_node.GetName()} preview")
         node.SetHideFromEditors(True)
         node.SetSaveWithScene(False)
         node.SetUndoEnabled(False)
         node.SetAttribute(PREVIEW_ATTRIBUTE, "1")
-        self.node = scene.AddNode(node)
+        # Before the scene hears of it, so that it comes in as one change.
+        for label, info in segments.items():
+            node.GetSegmentation().AddSegment(new_segment(info, label, self._image), info.id)
+        self.node = volume_node.GetScene().AddNode(node)
         self.node.CreateDefaultDisplayNodes()
         display = self.node.GetDisplayNode()
         display.SetSaveWithScene(False)
         display.SetUndoEnabled(False)
         self.node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-        shape = volume_node.GetImageData().GetDimensions()[::-1]
-        kind = np.uint8 if max(segments, default=0) < 256 else np.uint16
-        self._image = label_image(np.zeros(shape, kind), volume_affine(volume_node))
-        for label, info in segments.items():
-            segment = new_segment(info, label, self._image)
-            self.node.GetSegmentation().AddSegment(segment, info.id)
-        self._labels = image_array(self._image)
 
     def fill(self, axis: int, index: int, labels: np.ndarray) -> None:
         """Shows the labels of one slice.
