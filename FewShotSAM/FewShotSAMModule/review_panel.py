@@ -206,14 +206,14 @@ class ReviewPanel:
         volume = panel.parameters.volume
         before_change = panel.runs.before_change(self.node)
         before, held = self.review.decision(index), self._removed.get(index)
-        writer = None
+        change = None
         try:
             if decision == REJECTED:
-                self._removed[index], writer = clear_slice(
+                self._removed[index], change = clear_slice(
                     volume, self.node, self.segment_ids, axis, index, before_change
                 )
             elif held is not None:
-                writer = fill_slice(
+                change = fill_slice(
                     volume, self.node, segments_by_label(self.node, self.segment_ids), axis, index,
                     self._removed.pop(index), before_change=before_change,
                 )  # fmt: skip
@@ -222,13 +222,13 @@ class ReviewPanel:
             return
 
         def undo() -> None:
-            writer.undo()
+            change.undo()
             self._removed.pop(index, None)
             if held is not None:
                 self._removed[index] = held
             self._set_decision(index, before)
 
-        if writer is not None:
+        if change is not None:
             panel.runs.last = Change(undo)
         self._set_decision(index, decision)
         panel.refresh()

@@ -2,7 +2,8 @@
 marking it as another support.
 
 Slices are counted along an axis of the volume's array (k, j, i = 0, 1, 2) from 0. Every change is
-one change with one undo, made by `ResultWriter`, which also says when it may not be made.
+one change with one undo, made by `ExistingOutput`, which also says when it may not be made. It is
+given a grid of one slice, so that a large volume costs no more than a small one.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from FewShotSAMLib import Volume
+from FewShotSAMLib import InputError, Volume
 
-from .results import ResultWriter
+from .existing_results import ExistingOutput, Written
 from .segments import SegmentInfo, on_grid, read_layers, read_segments, whole_offset
 from .volumes import grid_of
 
@@ -66,21 +67,21 @@ def clear_slice(
     axis: int,
     index: int,
     before_change: Callable[[], None] | None = None,
-) -> tuple[np.ndarray, ResultWriter]:
+) -> tuple[np.ndarray, Written]:
     """Removes the segments' voxels on one slice; other segments keep theirs.
 
     Returns:
-        What was there, for `fill_slice`, and the writer, whose `undo` takes the change back.
+        What was there, for `fill_slice`, and the change, whose `undo` takes it back.
 
     Raises:
         InputError: one of the segments is marked as completed, or a node has left the scene.
     """
     held = read_slice(volume_node, segmentation_node, segment_ids, axis, index)
-    writer = fill_slice(
+    change = fill_slice(
         volume_node, segmentation_node, segments_by_label(segmentation_node, segment_ids),
         axis, index, np.zeros_like(held), overwrite="unlocked", before_change=before_change,
     )  # fmt: skip
-    return held, writer
+    return held, change
 
 
 def fill_slice(
@@ -93,7 +94,7 @@ def fill_slice(
     *,
     overwrite: str = "never",
     before_change: Callable[[], None] | None = None,
-) -> ResultWriter:
+) -> Written:
     """Writes labels into the segments of the same names on one slice.
 
     Args:
@@ -103,20 +104,17 @@ def fill_slice(
             makes way.
 
     Returns:
-        The writer: its `segment_ids` say which segment took which label, its `undo` takes the
-        change back.
+        The change: its `segment_ids` say which segment took which label, its `undo` takes it back.
 
     Raises:
         InputError: as for `clear_slice`.
     """
-    writer = ResultWriter(
-        volume_node, segments, output=segmentation_node, into="existing", overwrite=overwrite,
-        before_change=before_change,
-    )  # fmt: skip
-    whole = np.zeros(grid_of(volume_node).shape, labels.dtype)
-    np.moveaxis(whole, axis, 0)[index] = labels
-    writer.commit(whole, region=(axis, index, index))
-    return writer
+    if volume_node.GetScene() is None:
+        raise InputError(f"{volume_node.GetName()}: has left the scene; choose another volume")
+    place = _slice_grid(grid_of(volume_node), axis, index)
+    output = ExistingOutput(segmentation_node, segments, overwrite)
+    one = place.with_voxels(np.expand_dims(labels, axis))
+    return output.write(one, None, before_change)
 
 
 def _slice_grid(grid: Volume, axis: int, index: int) -> Volume:
