@@ -141,7 +141,7 @@ def _train(
     )
     row = train(
         training, source, folder, minutes=args.minutes,
-        check_every=60.0 if backbone is not None else 600.0, tell=log,
+        check_every=120.0 if backbone is not None else 600.0, tell=log,
     )
     row = row or {"step": training.step} | training.error(source.held_out())
     export_trained(training, args.out, row, {
