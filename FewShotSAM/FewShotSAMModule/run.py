@@ -149,6 +149,14 @@ class Run:
             self._job.cancel()
         self._cancelled = True
 
+    def abandon(self) -> None:
+        """Ends it at once for whoever will not poll it any more: nothing of it stays in the scene,
+        and nobody is called."""
+        if not self.over:
+            self.cancel()
+            self._discard()
+            self._finish(CANCELLED, "cancelled")
+
     def undo(self) -> None:
         """Takes the written result back.
 
@@ -174,10 +182,7 @@ class Run:
                 if tick is not None:
                     tick()
         except BaseException:
-            if not self.over:
-                self.cancel()
-                self._discard()
-                self._finish(CANCELLED, "cancelled")
+            self.abandon()
             raise
 
     def check(self) -> Run:

@@ -447,6 +447,18 @@ def test_ctrl_c_leaves_the_scene_as_it_was(volume, painted, worker):
     assert logic.segment(volume, painted, range=(3, 4), device="cpu", worker=worker)
 
 
+def test_an_abandoned_run_leaves_nothing(volume, painted, worker):
+    """The panel goes away while a run is on its way."""
+    before, ended = contents(), []
+    run = logic.segment(
+        volume, painted, device="cpu", worker=worker, wait=False, callback=ended.append
+    )
+    until(run, lambda _: previews())
+    run.abandon()
+    assert contents() == before and run.state == "cancelled" and not ended
+    assert logic.segment(volume, painted, range=(3, 4), device="cpu", worker=worker)
+
+
 def test_a_result_that_cannot_be_written_changes_nothing(volume, painted, worker):
     """Its segment was marked as completed while the job ran."""
     run = logic.segment(volume, painted, painted, device="cpu", worker=worker, wait=False)
