@@ -305,11 +305,10 @@ def small(backbone, seed: int = 1, **changes) -> FobTraining:
 def test_one_batch_is_learnt(volumes, backbone):
     run, batch = small(backbone), episodes(volumes).batch(0)
     before = run.error([batch])
-    losses = [run.one_step(batch).total().item() for _ in range(50)]
+    losses = [run.one_step(batch).total().item() for _ in range(40)]
     assert np.isfinite(losses).all()
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
-    after = run.error([batch])
-    assert after["positives_inside"] > before["positives_inside"]
+    assert run.error([batch])["distance"] < 0.5 * before["distance"]
 
 
 def states(run: FobTraining) -> dict[str, torch.Tensor]:
