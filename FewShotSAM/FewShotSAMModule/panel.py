@@ -45,6 +45,7 @@ class Panel(slicer.util.VTKObservationMixin):
         self._bound = None
         self._axis: str | None = None
         self._seen: tuple[Any, Any] = (None, None)
+        self._hint = ""
         self.structures = StructuresList(ui, self._on_ticks)
         self.runs = RunsPanel(self)
         self.review = ReviewPanel(self)
@@ -258,8 +259,10 @@ class Panel(slicer.util.VTKObservationMixin):
             getattr(self.ui, name).visible = visible
         self.ui.segmentVolumeButton.toolTip = state.hint or _("Segment all slices, or the range")
         self.ui.segmentSliceButton.toolTip = state.slice_hint or _("Segment the slice shown")
-        if self.idle and (state.hint or not self.ui.statusText.text):
+        # A hint goes when what it asked for is done; what a run said stays.
+        if self.idle and (state.hint or self.ui.statusText.text == self._hint):
             self.say(state.hint)
+            self._hint = state.hint
         place = self.place()
         self.review.follow(place)
         self.prompts.follow(place)

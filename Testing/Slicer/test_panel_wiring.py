@@ -341,6 +341,10 @@ def test_unticked_structures_are_left_out_and_the_script_says_so(panel):
     settle()
     assert "Tick at least one structure" in ui.statusText.text
     assert not ui.segmentVolumeButton.enabled
+    ui.allStructuresButton.click()
+    settle()
+    assert ui.statusText.text == "", "a hint goes when it was followed"
+    assert ui.segmentVolumeButton.enabled
 
 
 def test_closing_the_scene_during_a_run(panel, scene):
