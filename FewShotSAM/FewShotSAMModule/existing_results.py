@@ -87,11 +87,10 @@ class ExistingOutput:
         edits, homes = _homes(edits, owners, result, node)
         for edited in edits:
             layer_edits.take(edited, result, owners, protected)
-        for label, segment_id in owners.items():
-            edited = homes[segment_id]
-            if self._overwrite != "never":
-                layer_edits.clear(edited, segment_id, result, region)
-            layer_edits.put(edited, segment_id, result, label)
+            here = {label: i for label, i in owners.items() if homes[i] is edited}
+            if here and self._overwrite != "never":
+                layer_edits.clear(edited, list(here.values()), result, region)
+            layer_edits.put(edited, here, result)
         undo = self._apply(edits, homes, owners, new, before_change)
         return Written(owners, held_back, undo)
 

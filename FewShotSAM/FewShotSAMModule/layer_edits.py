@@ -5,14 +5,14 @@ All of it is arithmetic on arrays: the layers of a segmentation go in, the edite
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from FewShotSAMLib import Volume
 
-from .segments import Layer, among, on_grid, whole_offset
+from .segments import Layer, among, looked_up, on_grid, whole_offset
 
 # (array axis of the volume node, first slice, last slice), both included.
 Region = tuple[int, int, int]
@@ -62,22 +62,17 @@ def free_part(
     Returns:
         Labels (k, j, i), and label -> number of voxels held back.
     """
+    label_of = {owner: label for label, owner in owners.items()}
     free = np.array(labels.voxels)
     for layer in layers:
         kept = {i: value for i, value in layer.values.items() if i in protected}
         there = on_grid(layer.labels, labels, list(kept.values())) if kept else None
         if there is None:
             continue
-        label_of = {owner: label for label, owner in owners.items()}
-        for segment_id, value in kept.items():
-            own = label_of.get(segment_id, 0)
-            free[(there == value) & (free != own)] = 0
-    held_back = {
-        label: lost
-        for label in owners
-        if (lost := int(np.count_nonzero((labels.voxels == label) & (free != label))))
-    }
-    return free, held_back
+        own = {value: label_of.get(segment_id, 0) for segment_id, value in kept.items()}
+        free[among(there, list(own)) & (free != looked_up(there, own))] = 0
+    lost = np.bincount(labels.voxels[labels.voxels != free], minlength=max(owners, default=0) + 1)
+    return free, {label: int(lost[label]) for label in owners if lost[label]}
 
 
 def take(
@@ -88,43 +83,38 @@ def take(
     there = on_grid(result, edited.labels, list(owners))
     if there is None:
         return
+    own = {v: label_of.get(i, 0) for i, v in edited.values.items() if i not in protected}
     old = edited.labels.voxels
-    lost = np.zeros(old.shape, bool)
-    for segment_id, value in edited.values.items():
-        if segment_id not in protected:
-            own = label_of.get(segment_id, 0)
-            lost |= (old == value) & (there != 0) & (there != own)
-    if lost.any():
-        edited.labels = replace(edited.labels, voxels=np.where(lost, old.dtype.type(0), old))
+    _lose(edited, among(old, list(own)) & (there != 0) & (there != looked_up(old, own)))
 
 
-def clear(edited: EditedLayer, segment_id: str, grid: Volume, region: Region | None) -> None:
-    """Clears a segment's voxels on the slices that the result answers for."""
-    old = edited.labels.voxels
+def clear(
+    edited: EditedLayer, segment_ids: Sequence[str], grid: Volume, region: Region | None
+) -> None:
+    """Clears the voxels of segments on the slices that the result answers for."""
     inside = on_grid(grid.with_voxels(_region_mask(grid, region)), edited.labels, [1])
-    if inside is None:
-        return
-    lost = (old == edited.values[segment_id]) & (inside > 0)
-    if lost.any():
-        edited.labels = replace(edited.labels, voxels=np.where(lost, old.dtype.type(0), old))
+    if inside is not None:
+        values = [edited.values[segment_id] for segment_id in segment_ids]
+        _lose(edited, among(edited.labels.voxels, values) & (inside > 0))
 
 
-def put(edited: EditedLayer, segment_id: str, result: Volume, label: int) -> None:
-    """Adds one label of the result to a segment of the layer, which grows where it must. Voxels
-    of the layer's other segments stay, also where rounding to the layer's lattice meets them."""
-    mask = (result.voxels == label).astype(np.uint8)
-    if not mask.any():
+def put(edited: EditedLayer, owners: Mapping[int, str], result: Volume) -> None:
+    """Adds labels of the result to segments of the layer, which grows where it must. Voxels of
+    the layer's other segments stay, also where rounding to the layer's lattice meets them."""
+    kept = among(result.voxels, list(owners))
+    if not kept.any():
         return
-    value = edited.values[segment_id]
-    source = result.with_voxels(mask)
+    source = result.with_voxels(np.where(kept, result.voxels, result.voxels.dtype.type(0)))
     _grow(edited, source)
-    there = on_grid(source, edited.labels, [1])
+    there = on_grid(source, edited.labels, list(owners))
     if there is None:
         return
     old = edited.labels.voxels
-    others = [v for i, v in edited.values.items() if i != segment_id]
-    new = old.astype(np.promote_types(old.dtype, np.min_scalar_type(value)), copy=True)
-    new[(there > 0) & ~among(old, others)] = value
+    value = looked_up(there, {label: edited.values[i] for label, i in owners.items()})
+    takes = (value > 0) & ((old == value) | ~among(old, list(edited.values.values())))
+    kind = np.promote_types(old.dtype, np.min_scalar_type(max(edited.values.values())))
+    new = old.astype(kind, copy=True)
+    new[takes] = value[takes]
     edited.labels = replace(edited.labels, voxels=new)
 
 
@@ -132,6 +122,12 @@ def add_segment(edited: EditedLayer, segment_id: str) -> None:
     """Gives a segment that has no voxels yet a value of its own in the layer."""
     used = max(edited.values.values(), default=0)
     edited.values[segment_id] = 1 + max(used, int(edited.labels.voxels.max(initial=0)))
+
+
+def _lose(edited: EditedLayer, lost: np.ndarray) -> None:
+    if lost.any():
+        old = edited.labels.voxels
+        edited.labels = replace(edited.labels, voxels=np.where(lost, old.dtype.type(0), old))
 
 
 def _region_mask(grid: Volume, region: Region | None) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ class Layer:
     """One label map of a segmentation, which several segments may share.
 
     Attributes:
-        labels: whole numbers with their place in the world.
+        labels: uint8 or uint16 with their place in the world.
         values: segment id -> its value in ``labels``; other values belong to nobody.
         image: the ``vtkOrientedImageData`` that holds them.
     """
@@ -89,7 +89,7 @@ def read_layers(
 
     Returns:
         Layers with at least one voxel and one of the segments; voxels are views of the node's
-        memory.
+        memory wherever they are stored as uint8 or uint16.
 
     Raises:
         InputError: no such segment, a transform that is not linear, or surfaces that cannot be
@@ -114,6 +114,8 @@ def read_layers(
             if segment_id in wanted
         }
         if values and image is not None and (voxels := image_array(image)) is not None:
+            if voxels.dtype not in (np.uint8, np.uint16):
+                voxels = np.clip(voxels, 0, 65535).astype(np.uint16)
             labels = placed_volume(voxels, to_world @ image_affine(image), name)
             layers.append(Layer(labels, values, image))
     return layers
@@ -187,15 +189,34 @@ def on_grid(labels: Volume, grid: Volume, values: Sequence[int]) -> np.ndarray |
     return found
 
 
+# Up to this many values, comparing with each is quicker than looking up every voxel in a table.
+_FEW = 16
+
+
 def among(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    """Where an array of labels has one of some values, bool. ``np.isin`` in a tenth of the time
-    for the few values that there usually are."""
-    if len(values) > 16:
-        return np.isin(labels, values)
+    """Where labels, uint8 or uint16, have one of some values, bool."""
+    if len(values) > _FEW:
+        return looked_up(labels, dict.fromkeys(values, 1)) > 0
     found = np.zeros(labels.shape, bool)
     for value in values:
         found |= labels == value
     return found
+
+
+def looked_up(labels: np.ndarray, meaning: Mapping[int, int]) -> np.ndarray:
+    """Labels, uint8 or uint16, each replaced by what it means, 0 where it means nothing; uint8
+    where that fits, else uint16."""
+    kind = np.min_scalar_type(max(meaning.values(), default=0))
+    if len(meaning) <= _FEW:
+        found = np.zeros(labels.shape, kind)
+        for value, means in meaning.items():
+            found |= (labels == value) * kind.type(means)
+        return found
+    table = np.zeros(np.iinfo(labels.dtype).max + 1, kind)
+    for value, means in meaning.items():
+        if value < len(table):
+            table[value] = means
+    return table[labels]
 
 
 def whole_offset(labels: Volume, grid: Volume) -> tuple[int, int, int] | None:

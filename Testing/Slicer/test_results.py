@@ -381,6 +381,7 @@ def test_more_than_255_structures(scene, volume):
     labels = np.zeros(SIZE, np.uint16)
     infos = {n: SegmentInfo(f"s{n}", f"part {n}", (0, 1, 0)) for n in range(1, 301)}
     labels.ravel()[:300] = np.arange(1, 301)
+    whole = world_matrix(volume) @ PLACE
     node, painted = existing(scene, volume)
     for writer in (
         ResultWriter(volume, infos),
@@ -388,9 +389,26 @@ def test_more_than_255_structures(scene, volume):
     ):
         written = writer.commit(labels)
         for n in (1, 128, 256, 300):
-            np.testing.assert_array_equal(
-                voxels_of(written, writer.segment_ids[n], volume), labels == n
-            )
+            found = centres(*segment_mask(written, writer.segment_ids[n]))
+            np.testing.assert_allclose(found, centres(labels == n, whole), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint16, np.int32, np.float32])
+def test_label_maps_of_other_number_types(scene, volume, kind):
+    """As other tools write them; -1 belongs to nobody."""
+    painted = np.zeros(SIZE, kind)
+    painted[1, 1:5, 1:4], painted[2, 2:4, 4:8] = 1, 260
+    painted[4] = 0 if kind == np.uint16 else -1
+    ids = {"L": (1, "Léber"), "N": (260, "neighbour")}
+    move = volume.GetParentTransformNode()
+    node = add_segmentation(scene, [(painted, PLACE, (0, 0, 0), ids)], move)
+    labels = blocks() * (blocks() == 1)
+    labels[4, 2:5, 2:6] = 1
+    ResultWriter(volume, {1: LIVER}, output=node, into="existing").commit(labels)
+    neighbour = painted == 260
+    expected = ((labels == 1) & ~neighbour) | (painted == 1)
+    np.testing.assert_array_equal(voxels_of(node, "L", volume), expected)
+    np.testing.assert_array_equal(voxels_of(node, "N", volume), neighbour)
 
 
 def test_the_surface_follows_the_voxels(scene, volume):
