@@ -56,9 +56,11 @@ class RunWatch:
         self.cancel()
 
     def stop(self) -> None:
-        """Looks no more: the panel goes away."""
-        self.drop()
+        """The panel goes away: nobody will look any more."""
         self._timer.stop()
+        run, self._run, self._over = self._run, None, None
+        if run is not None:
+            run.abandon()
 
     def _on_timer(self) -> None:
         run = self._run

@@ -357,6 +357,17 @@ def test_closing_the_scene_during_a_run(panel, scene):
     assert panel.review.review is None
 
 
+def test_closing_the_panel_during_a_run_leaves_nothing_behind(panel):
+    before = [node.GetID() for node in segmentations()]
+    panel.ui.segmentVolumeButton.click()
+    settle(lambda: panel.runs.watch.busy, least=1.0)
+    panel.close()
+    assert [node.GetID() for node in segmentations()] == before
+    assert not panel.runs.watch.busy
+    panel.set_parameters(parameters())  # so that the fixture can close it once more
+    panel.enter()
+
+
 def test_deleting_the_volume_says_what_is_missing(panel, scene):
     scene.RemoveNode(panel.parameters.volume)
     panel.parameters.volume = None  # Slicer's parameter node does this by itself
