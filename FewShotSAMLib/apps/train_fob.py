@@ -109,9 +109,8 @@ def _train(
 ) -> None:
     from ..models.devices import choose_device
     from ..models.embedded import load_embedded
-    from ..training.fob import FobSchedule, FobTraining, train
+    from ..training.fob import FobSchedule, FobTraining, embedded_schedule, train
     from ..training.fob_export import export_trained
-    from ..training.fob_generated import PLACE_WEIGHT
     from ..training.fob_start import start_from
 
     log, start = _log(args.log, folder), _sha256(args.start)
@@ -121,7 +120,7 @@ def _train(
     config = _config(args, modality, backbone)
     steps = args.steps or STEPS[args.backbone]
     if args.backbone == "embedded":
-        schedule = FobSchedule(steps, args.rate or 1e-3, 0.5, max(1, steps // 7), PLACE_WEIGHT)
+        schedule = embedded_schedule(steps, *([args.rate] if args.rate else []))
     else:
         schedule = FobSchedule(steps, args.rate or FobSchedule.rate)
     source = _episodes(args, volumes, device, stopped)

@@ -64,6 +64,7 @@ class FobChoice:
         self._promptable, self._device, self._precision = promptable, device, precision
         self._store, self._tell = store, tell
         self._loaded: dict[str, FobModel] = {}
+        self._told: set[str] = set()
 
     def for_modality(self, modality: str) -> FobModel:
         """The network for images of a modality.
@@ -75,7 +76,9 @@ class FobChoice:
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
         found = self._loaded[name]
-        if found.config.modality not in ("any", modality) and self._tell:
+        unfit = found.config.modality not in ("any", modality)
+        if unfit and self._tell and modality not in self._told:
+            self._told.add(modality)
             self._tell(
                 f"FoB's weights {found.card.name} were trained on {found.config.modality} and the "
                 f"image is {modality}: expect prompts in wrong places, or choose others with --fob"

@@ -56,6 +56,13 @@ class FobSchedule:
         return self.rate * self.factor ** (step // self.every)
 
 
+def embedded_schedule(steps: int, rate: float = 1.5e-3) -> FobSchedule:
+    """For the small network: the rate ends at 1/64 of where it starts."""
+    return FobSchedule(
+        steps, rate, 0.5, max(1, steps // 7), place_weight=0.3, clip=1.0, memory=0.98
+    )
+
+
 class EpisodeSource(Protocol):
     """Makes the batch of a step; the same step always makes the same batch."""
 

@@ -19,12 +19,11 @@ from ..models.embedded import load_embedded
 from ..models.fob import embedded_config, save_fob
 from ..models.resources import sha256_of
 from .episodes import random_episodes
-from .fob import FobSchedule, FobTraining, print_row, train
+from .fob import FobTraining, embedded_schedule, print_row, train
 from .fob_losses import FobBatch
 
 FILE = "fob-embedded.safetensors"
 PAIRS, TARGETS, SIDE = 2, 3, 256
-PLACE_WEIGHT = 0.3
 LEAST = 12  # pixels of a structure that is asked for
 
 
@@ -55,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, required=True, help="time to train, in all")
     parser.add_argument("--steps", type=int, default=3000,
                         help="steps of the learning rate's schedule, which ends at 1/64")
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("training-fob-embedded"),
@@ -65,10 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         device = choose_device(options.device).device
         backbone, _ = load_embedded(device)
-        schedule = FobSchedule(
-            options.steps, options.rate, 0.5, max(1, options.steps // 7), PLACE_WEIGHT,
-            clip=1.0, memory=0.98,
-        )
+        schedule = embedded_schedule(options.steps, options.rate)
         run = FobTraining(
             embedded_config(backbone.network.config), device.type, options.seed, schedule, backbone
         )

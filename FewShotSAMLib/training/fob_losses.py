@@ -13,7 +13,6 @@ from ..prompting.background_ring import contour_points, in_order, ring
 from ..prompting.fob import Fob, FobAnswer, FobSupport
 from ..prompting.pooling import heat_maps
 
-
 SHARPNESS = 20.0  # logits of a place per unit of a map
 
 

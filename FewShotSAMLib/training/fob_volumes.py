@@ -129,6 +129,8 @@ class VolumeEpisodes:
         pairs: pairs of slices a batch; 1 as published.
         structures: supervoxels a pair, at most; 1 as published.
         checked: pairs of slices that are held out to measure by.
+        held_out: share of the volumes that is not trained on; 0 for none, where the caller
+            measures by himself.
 
     Raises:
         InputError: no supervoxel is large enough in two neighbouring slices.
@@ -143,6 +145,7 @@ class VolumeEpisodes:
         pairs: int = 1,
         structures: int = 1,
         checked: int = 24,
+        held_out: float = HELD_OUT,
     ) -> None:
         self.volumes = [v for v in volumes if len(v.pairs())]
         if not self.volumes:
@@ -154,8 +157,11 @@ class VolumeEpisodes:
         self.pairs, self.structures, self.checked = pairs, structures, checked
         count = len(self.volumes)
         order = np.random.default_rng(seed).permutation(count)
-        if count > 1:
-            apart = {int(v) for v in order[: max(1, round(HELD_OUT * count))]}
+        if held_out == 0:
+            self._learnt = {v: volume.pairs() for v, volume in enumerate(self.volumes)}
+            self._apart = {}
+        elif count > 1:
+            apart = {int(v) for v in order[: max(1, round(held_out * count))]}
             self._learnt = {v: self.volumes[v].pairs() for v in range(count) if v not in apart}
             self._apart = {v: self.volumes[v].pairs() for v in sorted(apart)}
         else:
@@ -174,7 +180,7 @@ class VolumeEpisodes:
     def held_out(self) -> list[FobBatch]:
         """Pairs of the held-out slices as they are, always the same."""
         random = np.random.default_rng(self.seed)
-        left, batches = self.checked, []
+        left, batches = self.checked if self._apart else 0, []
         while left > 0:
             batches.append(self._batch(self._apart, random, min(left, 4), None))
             left -= 4
