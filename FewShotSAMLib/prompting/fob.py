@@ -46,6 +46,7 @@ class FobAnswer:
     """What FoB says of B pairs of a query and a support.
 
     Attributes:
+        alike: (B, h, w), cosine with the support's foreground prototype.
         coarse: (B, S, S), how likely each pixel is foreground, 0 to 1.
         fit: (B, K, h, w), how each place fits each background prototype (Phi).
         heat: (B, K, S, S), where each background point should be.
@@ -54,6 +55,7 @@ class FobAnswer:
         seen: bool (B, K), which heat maps are above 0 somewhere; in the order of `found`.
     """
 
+    alike: Tensor
     coarse: Tensor
     fit: Tensor
     heat: Tensor
@@ -129,7 +131,7 @@ class Fob:
         )
         found, seen = highest(heat)
         points = self.refine(features, found, background)
-        return FobAnswer(coarse, fit.float(), heat, found, points, seen)
+        return FobAnswer(alike, coarse, fit.float(), heat, found, points, seen)
 
     def coarse(self, alike: Tensor, threshold: Tensor) -> Tensor:
         """The coarse map (B, S, S) from the cosine with the foreground (section 2.5)."""

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..data.frames import SliceFrame, WholeSliceFrame
 from ..data.intensity import IntensityRange, normalise
 from ..data.standard import Standard
 from ..models.fob import FobModel
 from ..prompting.fob import Fob, FobSupport
-from ..prompting.fusion import fuse
 from ..prompting.point_prompts import PointPrompts
 from .encoding import EncodedSlices, Encoders, to_pictures
-
-if TYPE_CHECKING:
-    from .slices import PreparedSlice
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +25,12 @@ class BackgroundAnswer:
 
     Attributes:
         coarse: (N, R, R), how likely each pixel is foreground, 0 to 1.
+        alike: (N, R, R), cosine with the support's foreground; -1 where FoB does not look.
         prompts: N sets of points.
     """
 
     coarse: Tensor
+    alike: Tensor
     prompts: list[PointPrompts]
 
 
@@ -82,71 +80,20 @@ class Background:
             encoded, background=model.encode(to_pictures(grey, self.frame, model.device))
         )
 
-    def prepare(self, encoded: EncodedSlices, mask: np.ndarray) -> FobSupport | None:
-        """What FoB keeps of one encoded slice with a mask (H, W), bool; None where the mask has
-        no part in what the network sees."""
+    def prepare(self, encoded: EncodedSlices, mask: np.ndarray) -> FobSupport:
+        """What FoB keeps of one encoded slice with a mask (H, W), bool, not empty."""
         drawn = torch.from_numpy(np.ascontiguousarray(mask))[None].to(self.model.device)
         return self._prepared(encoded, self.frame.masks_to_model(drawn)[0, 0])
 
-    def remember(self, encoded: EncodedSlices, logits: Tensor) -> FobSupport | None:
+    def remember(self, encoded: EncodedSlices, logits: Tensor) -> FobSupport:
         """The same from a mask that was found: logits (R, R) of the region of interest."""
         inside = (logits > 0).float()[None, None]
         if not self._same:
             inside = self.frame.masks_to_model(self.roi.logits_to_slice(inside).clamp(min=0))
         return self._prepared(encoded, inside[0, 0])
 
-    def _prepared(self, encoded: EncodedSlices, cover: Tensor) -> FobSupport | None:
-        if not bool((cover > 0).any()):
-            return None
+    def _prepared(self, encoded: EncodedSlices, cover: Tensor) -> FobSupport:
         return self.fob.prepare(encoded.background[0][0], cover)
-
-    def combined(
-        self,
-        encoded: EncodedSlices,
-        supports: Sequence[PreparedSlice],
-        confidence: Tensor,
-        points: Sequence[PointPrompts],
-    ) -> tuple[Tensor, list[PointPrompts]]:
-        """The method's confidence maps (N, R, R) and points for N slices.
-
-        Args:
-            supports: one for each slice.
-            confidence: (N, R, R), SynPo's maps; points: SynPo's. They stay where FoB saw nothing
-                of the support.
-        """
-        maps, chosen = confidence.clone(), list(points)
-        rows = [n for n, s in enumerate(supports) if s.background is not None]
-        if rows:
-            answer = self.answer(
-                encoded.select(torch.tensor(rows, device=confidence.device)),
-                [supports[n].background for n in rows],
-            )
-            for n, coarse, found in zip(rows, answer.coarse, answer.prompts, strict=True):
-                if self.method == "fob":
-                    chosen[n] = found
-                else:
-                    maps[n], chosen[n] = fuse(maps[n], points[n], coarse, found)
-        return maps, chosen
-
-    def surrounded(
-        self,
-        encoded: EncodedSlices,
-        memory: Sequence[PreparedSlice],
-        near: Tensor,
-        points: Sequence[PointPrompts],
-    ) -> list[PointPrompts]:
-        """Points for N slices next to ones that are known, with FoB's background points.
-
-        Args:
-            memory: of the known slices.
-            near: (N, R, R), SynPo's maps, -inf where the structure cannot have moved to.
-            points: SynPo's.
-        """
-        _, found = self.combined(encoded, memory, near, points)
-        return [
-            PointPrompts.of(old.positives, new.negatives)
-            for old, new in zip(points, found, strict=True)
-        ]
 
     @torch.inference_mode()
     def answer(self, encoded: EncodedSlices, supports: Sequence[FobSupport]) -> BackgroundAnswer:
@@ -158,13 +105,19 @@ class Background:
             torch.stack([s.foreground for s in supports]),
         )
         prompts = self.fob.prompts(answer, [s.has_ring for s in supports])
-        coarse = answer.coarse
         if not self._same:
-            coarse = self.roi.masks_to_model(
-                self.frame.logits_to_slice(coarse[:, None]).clamp(min=0)
-            )[:, 0]
             prompts = [
                 PointPrompts(self.roi.to_model(self.frame.to_slice(p.points)), p.labels)
                 for p in prompts
             ]
-        return BackgroundAnswer(coarse, prompts)
+        return BackgroundAnswer(
+            self._in_roi(answer.coarse), self._in_roi(answer.alike + 1) - 1, prompts
+        )
+
+    def _in_roi(self, maps: Tensor) -> Tensor:
+        """Maps (N, h, w) of values from 0 over FoB's frame as (N, R, R); 0 outside of it."""
+        size = (self.roi.size, self.roi.size)
+        if self._same:
+            return F.interpolate(maps[:, None], size=size, mode="bilinear")[:, 0]
+        slices = self.frame.logits_to_slice(maps[:, None]).clamp(min=0)
+        return self.roi.masks_to_model(slices)[:, 0]

@@ -102,9 +102,10 @@ class Preparation:
         Raises:
             InputError: nothing that was marked can be seen.
         """
-        # FoB's points go to SAM once, as published: the refinement is SynPo's. A model that reads
-        # the confidence map gains from both.
-        refine = self.method != "fob" or self.encoders.model.uses_confidence
+        # The refinement is SynPo's. FoB's points go to SAM once, as published, and a model that
+        # reads the joined map loses by it (Testing/Accuracy/fusion.py).
+        reads_map = self.encoders.model.uses_confidence
+        refine = self.method == "synpo" or (self.method == "auto" and not reads_map)
         synpo = SynPo(SynPoParameters.for_modality(
             query.canonical.modality, roi_size=query.roi.size, refine=refine
         ))

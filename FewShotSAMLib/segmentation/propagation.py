@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..prompting.fusion import joined_maps, joined_points
 from ..prompting.support_choice import combine
 from .encoding import EncodedSlices
 from .key_slices import Found, KeySliceParameters, Masks, key_slices, resized
@@ -199,14 +200,20 @@ def _step(
             marked = combine(work.synpo, look, front.structure.supports).confidence
             recent = work.synpo.confidence(features, front.memory.synpo)
             both = (1 - p.memory) * marked + p.memory * recent
+            if work.background is not None:
+                slices = encoded.select(slice(row, row + 1))
+                answer = work.background.answer(slices, [front.memory.background])
+                if work.background.method == "auto":
+                    both = joined_maps(both, answer.alike)
             near = both.masked_fill(~_near(carried[n], p.reach), -torch.inf)
             chosen = work.synpo.prompts(
                 near, front.memory.synpo, seed=work.seed, valid=work.valid
-            )
+            )[0]
             if work.background is not None:
-                slices = encoded.select(slice(row, row + 1))
-                chosen = work.background.surrounded(slices, [front.memory], near, chosen)
-            points += chosen
+                chosen = joined_points(
+                    chosen, answer.prompts[0], both[0].cpu().numpy(), front.memory.synpo
+                )
+            points.append(chosen)
             maps.append(both)
         confidence = torch.cat(maps)
     priors = carried.clamp(-p.certainty, p.certainty)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.interfaces import PromptableModel, PromptBatch
+from ..prompting.fusion import joined_maps, joined_points
 from ..prompting.point_prompts import PointPrompts
 from ..prompting.refinement import mask_prompt_logits, refine_masks
 from ..prompting.support_choice import combine
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PreparedSlice:
-    """What the method keeps of one slice with a mask: SynPo's part, and FoB's where it is used
-    and sees something of the mask."""
+    """What the method keeps of one slice with a mask: SynPo's part, and FoB's where it is used."""
 
     synpo: SynPoSupport
     background: FobSupport | None = None
@@ -92,7 +92,17 @@ def propose(
         confidence = chosen.confidence
         if background is not None:
             best = [structure.prepared[index] for index in chosen.chosen.tolist()]
-            confidence, points = background.combined(encoded, best, confidence, points)
+            answer = background.answer(encoded, [one.background for one in best])
+            points = answer.prompts
+            if background.method == "auto":
+                confidence = joined_maps(confidence, answer.alike)
+                points = synpo.prompts(confidence, chosen.supports, seed=seed, valid=valid)
+                points = [
+                    joined_points(*each) for each in zip(
+                        points, answer.prompts, confidence.cpu().numpy(), chosen.supports,
+                        strict=True,
+                    )
+                ]
         proposals.append(Proposal(confidence, points, chosen.affinity))
     return proposals
 

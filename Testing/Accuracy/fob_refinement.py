@@ -1,6 +1,6 @@
 """Does FoB's refinement help once gradients reach it? An experiment, nothing of which is shipped.
 
-    python Testing/Accuracy/fob_refinement.py --out FOLDER [--test 13 15] [--minutes 18] [--start FILE]
+    python Testing/Accuracy/fob_refinement.py --out FOLDER [--test 13 15] [--start FILE]
 
 The published code detaches the refined points before their loss, so that the refinement's weights
 never learn. Here a small FoB (the embedded model's frozen pyramid as its backbone) is trained
