@@ -215,7 +215,11 @@ def _verify(args: argparse.Namespace) -> int:
     checks = [lambda name=name: store.find(name, recheck=True).sha256 for name in names]
     labels = list(names)
     if args.name is None or not labels:
-        labels, checks = ["embedded", *labels], [_verify_shipped, *checks]
+        from ..models.resources import SHIPPED, models_folder
+
+        shipped = [models_folder() / name for name in SHIPPED]
+        labels = [*(path.stem for path in shipped), *labels]
+        checks = [*(lambda path=path: _verify_shipped(path) for path in shipped), *checks]
     for label, check in zip(labels, checks, strict=True):
         try:
             print(f"{label}: whole, SHA-256 {check()}")
@@ -227,11 +231,10 @@ def _verify(args: argparse.Namespace) -> int:
     return 0
 
 
-def _verify_shipped() -> str:
+def _verify_shipped(path: Path) -> str:
     from ..data.errors import InputError
-    from ..models.resources import models_folder, recorded_sha256, sha256_of
+    from ..models.resources import recorded_sha256, sha256_of
 
-    path = models_folder() / "embedded.safetensors"
     if not path.is_file():
         raise InputError(f"{path}: is missing; install FewShotSAM again")
     found, recorded = sha256_of(path), recorded_sha256(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..data.errors import InputError
 
+SHIPPED = ("embedded.safetensors", "fob-embedded.safetensors")
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
