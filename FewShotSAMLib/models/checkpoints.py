@@ -9,7 +9,7 @@ import re
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..data.errors import InputError
+
+State = Mapping[str, Tensor]
 
 _LEVELS = ("model", "state_dict", "model_state_dict")  # where training scripts put the weights
 _SHOWN = 3
@@ -91,6 +93,32 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], *, source: str) ->
         module.load_state_dict(dict(state))
     except RuntimeError as problem:
         raise InputError(f"{source}: {' '.join(str(problem).split())}") from None
+
+
+def load_state(
+    network: nn.Module,
+    state: State | Path | None,
+    *,
+    name: str,
+    convert: Callable[[State], State] = dict,
+) -> None:
+    """Puts weights into a network that was just built.
+
+    Args:
+        network: the network.
+        state: its weights by name, or their file; None leaves those that it has.
+        name: what it is called, for the message; a file is named by its path.
+        convert: from the weights as they are given to the network's own names.
+
+    Raises:
+        InputError: as `read_checkpoint` and `load_into`.
+    """
+    if state is None:
+        return
+    source = name
+    if isinstance(state, Path):
+        source, state = str(state), read_checkpoint(state)
+    load_into(network, convert(state), source=source)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

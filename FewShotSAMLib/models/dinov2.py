@@ -13,12 +13,10 @@ import torch
 from torch import Tensor
 
 from ..data.errors import InputError
-from .checkpoints import load_into, read_checkpoint
-from .interfaces import ModelCard
-from .memory import BatchRunner, MemoryPolicy
+from .batched_network import BatchedNetwork, normalise
+from .checkpoints import State, load_state
 from .packages import missing_package
-from .precision import autocast, choose_precision
-from .sam import State, at_once
+from .precision import autocast
 
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
@@ -67,10 +65,9 @@ def build_dinov2(
         num_classes=0,
         weight_init="" if state is None else "skip",  # the giant's takes 15 s
     )
-    if state is not None:
-        source = str(state) if isinstance(state, Path) else name
-        loaded = read_checkpoint(state) if isinstance(state, Path) else state
-        load_into(network, convert_state(network, loaded), source=source)
+    load_state(
+        network, state, name=name, convert=lambda loaded: convert_state(network, loaded)
+    )
     return network
 
 
@@ -90,7 +87,7 @@ def convert_state(network: VisionTransformer, state: State) -> dict[str, Tensor]
     return checkpoint_filter_fn(state, network)
 
 
-class Dinov2Features:
+class Dinov2Features(BatchedNetwork):
     """A DINOv2 network as a feature encoder: the final normalised patch tokens as a map.
 
     Args:
@@ -101,39 +98,23 @@ class Dinov2Features:
         memory: what to do when memory runs out.
     """
 
-    def __init__(
-        self,
-        network: VisionTransformer,
-        card: ModelCard,
-        device: torch.device,
-        precision: str = "auto",
-        memory: MemoryPolicy | None = None,
-    ) -> None:
-        self.card = card
-        self.input_size: int = network.patch_embed.img_size[0]
-        self.dtype = choose_precision(device, precision)
-        self.network = network
-        self._mean = torch.tensor(network.pretrained_cfg["mean"])
-        self._deviation = torch.tensor(network.pretrained_cfg["std"])
-        self._runner = BatchRunner(network, device, card.name, memory or MemoryPolicy())
-        self.slices_at_once, _ = at_once(device)
+    network: VisionTransformer
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network is now."""
-        return self._runner.device
+    @staticmethod
+    def side_of(network: VisionTransformer) -> int:
+        """Pixels a side of the network's input."""
+        return network.patch_embed.img_size[0]
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
         """(N, 3, S, S) in [0, 1] -> (N, C, S/14, S/14), float32."""
-        (features,) = self._runner.run("slices", self.slices_at_once, self._encode, images)
+        (features,) = self._encode_all(images)
         return features
 
     def _encode(self, images: Tensor) -> tuple[Tensor]:
-        mean, deviation = (
-            t.to(images)[:, None, None] for t in (self._mean, self._deviation)
-        )
+        known = self.network.pretrained_cfg
+        pictures = normalise(images, known["mean"], known["std"])
         with autocast(self.device, self.dtype):
-            tokens = self.network.forward_features((images - mean) / deviation)
+            tokens = self.network.forward_features(pictures)
         patches = tokens[:, self.network.num_prefix_tokens :].float()
         return (patches.mT.unflatten(2, self.network.patch_embed.grid_size),)

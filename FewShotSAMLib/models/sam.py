@@ -6,21 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from ..data.errors import InputError
-from .checkpoints import load_into, read_checkpoint
-from .interfaces import Embeddings, ModelCard, PromptBatch
-from .memory import BatchRunner, MemoryPolicy
+from .batched_network import PromptedNetwork, take
+from .checkpoints import State, load_state
+from .interfaces import Embeddings, PromptBatch
 from .packages import missing_package
-from .precision import autocast, choose_precision
+from .precision import autocast
 from .sam_decoder import decode_masks, embed_masks, embed_points
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
-
-State = Mapping[str, Tensor]
 
 # The package's own name of each architecture.
 SAM_MODELS: Mapping[str, str] = {
@@ -47,14 +44,11 @@ def build_sam(name: str, state: State | Path | None = None) -> Sam:
     except ImportError as problem:
         raise missing_package(f"model {name!r}", problem, "segment_anything") from None
     network = sam_model_registry[SAM_MODELS[name]]()
-    if state is not None:
-        source = str(state) if isinstance(state, Path) else name
-        load_into(network, read_checkpoint(state) if isinstance(state, Path) else state,
-                  source=source)
+    load_state(network, state, name=name)
     return network
 
 
-class SamModel:
+class SamModel(PromptedNetwork):
     """A SAM 1 network as a promptable model.
 
     Pictures are (N, 3, S, S) in [0, 1], S = 1024 for the published networks. `features` are the
@@ -70,47 +64,14 @@ class SamModel:
         memory: what to do when memory runs out.
     """
 
-    uses_confidence = False
-    judges_presence = False
+    network: Sam
+    # The package's attention keeps heads x 4096 x 4096 values a slice, several times.
+    most_slices = 4
 
-    def __init__(
-        self,
-        network: Sam,
-        card: ModelCard,
-        device: torch.device,
-        precision: str = "auto",
-        memory: MemoryPolicy | None = None,
-    ) -> None:
-        self.card = card
-        self.input_size: int = network.image_encoder.img_size
-        self.dtype = choose_precision(device, precision)
-        self.network = network
-        self._runner = BatchRunner(network, device, card.name, memory or MemoryPolicy())
-        # Four: the package's attention keeps heads x 4096 x 4096 values a slice, several times.
-        self.slices_at_once, self.prompts_at_once = at_once(device, slices=4)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is now."""
-        return self._runner.device
-
-    @torch.inference_mode()
-    def embed(self, images: Tensor) -> Embeddings:
-        """(N, 3, S, S) in [0, 1] -> embeddings."""
-        (features,) = self._runner.run("slices", self.slices_at_once, self._encode, images)
-        return Embeddings(features)
-
-    @torch.inference_mode()
-    def decode(
-        self, embeddings: Embeddings, picture: Tensor, prompts: PromptBatch
-    ) -> tuple[Tensor, Tensor]:
-        """Three masks a prompt: logits (B, 3, S/4, S/4) and predicted IoU (B, 3), float32."""
-
-        def forward(which: Tensor, *rows: Tensor | None) -> tuple[Tensor, Tensor]:
-            return self._decode(embeddings, which, PromptBatch(*rows))
-
-        columns = (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
-        return self._runner.run("prompts", self.prompts_at_once, forward, picture, *columns)
+    @staticmethod
+    def side_of(network: Sam) -> int:
+        """Pixels a side of the network's input."""
+        return network.image_encoder.img_size
 
     def _encode(self, images: Tensor) -> tuple[Tensor]:
         pictures = self.network.preprocess(images * 255)
@@ -130,14 +91,3 @@ class SamModel:
                 self.network.mask_decoder, pictures, encoder.get_dense_pe(), points
             )
         return logits.float(), quality.float()
-
-
-def at_once(device: torch.device, slices: int = 8) -> tuple[int, int]:
-    """Slices encoded and prompts decoded together, to begin with. On a CPU one slice keeps all
-    cores busy, and its values stay in the caches."""
-    return (1, 4) if device.type == "cpu" else (slices, 64)
-
-
-def take(pictures: Tensor, which: Tensor) -> Tensor:
-    """Rows of a tensor, on the device of `which`, wherever the tensor is."""
-    return pictures[which.to(pictures.device)].to(which.device)

@@ -7,16 +7,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from ..data.errors import InputError
-from .checkpoints import load_into, read_checkpoint
-from .interfaces import Embeddings, ModelCard, PromptBatch
-from .memory import BatchRunner, MemoryPolicy
+from .batched_network import PromptedNetwork, normalise, take
+from .checkpoints import State, load_state
+from .interfaces import Embeddings, PromptBatch
 from .packages import SAM2, missing_package
-from .precision import autocast, choose_precision
-from .sam import State, at_once, take
+from .precision import autocast
 from .sam_decoder import decode_masks, embed_masks, embed_points
 
 if TYPE_CHECKING:
@@ -70,14 +68,11 @@ def build_sam2(name: str, state: State | Path | None = None) -> SAM2Base:
         if isinstance(problem.__cause__, ImportError):
             raise missing_package(f"model {name!r}", problem, "sam2") from None
         raise
-    if state is not None:
-        source = str(state) if isinstance(state, Path) else name
-        loaded = read_checkpoint(state) if isinstance(state, Path) else state
-        load_into(network, loaded.get("model", loaded), source=source)
+    load_state(network, state, name=name, convert=lambda loaded: loaded.get("model", loaded))
     return network
 
 
-class Sam2Model:
+class Sam2Model(PromptedNetwork):
     """A SAM 2.1 network as a promptable model.
 
     Pictures are (N, 3, S, S) in [0, 1], S = 1024 for the published networks. `features` are the
@@ -95,54 +90,17 @@ class Sam2Model:
         memory: what to do when memory runs out.
     """
 
-    uses_confidence = False
-    judges_presence = False
+    network: SAM2Base
 
-    def __init__(
-        self,
-        network: SAM2Base,
-        card: ModelCard,
-        device: torch.device,
-        precision: str = "auto",
-        memory: MemoryPolicy | None = None,
-    ) -> None:
-        self.card = card
-        self.input_size: int = network.image_size
-        self.dtype = choose_precision(device, precision)
-        self.network = network
-        self._runner = BatchRunner(network, device, card.name, memory or MemoryPolicy())
-        self.slices_at_once, self.prompts_at_once = at_once(device)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is now."""
-        return self._runner.device
-
-    @torch.inference_mode()
-    def embed(self, images: Tensor) -> Embeddings:
-        """(N, 3, S, S) in [0, 1] -> embeddings."""
-        features, *extra = self._runner.run(
-            "slices", self.slices_at_once, self._encode, images
-        )
-        return Embeddings(features, tuple(extra))
-
-    @torch.inference_mode()
-    def decode(
-        self, embeddings: Embeddings, picture: Tensor, prompts: PromptBatch
-    ) -> tuple[Tensor, Tensor]:
-        """Three masks a prompt: logits (B, 3, S/4, S/4) and predicted IoU (B, 3), float32."""
-
-        def forward(which: Tensor, *rows: Tensor | None) -> tuple[Tensor, Tensor]:
-            return self._decode(embeddings, which, PromptBatch(*rows))
-
-        columns = (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
-        return self._runner.run("prompts", self.prompts_at_once, forward, picture, *columns)
+    @staticmethod
+    def side_of(network: SAM2Base) -> int:
+        """Pixels a side of the network's input."""
+        return network.image_size
 
     def _encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean = images.new_tensor(_MEAN)[:, None, None]
-        deviation = images.new_tensor(_DEVIATION)[:, None, None]
+        pictures = normalise(images, _MEAN, _DEVIATION)
         with autocast(self.device, self.dtype):
-            levels = self.network.forward_image((images - mean) / deviation)["backbone_fpn"]
+            levels = self.network.forward_image(pictures)["backbone_fpn"]
         stride4, stride8, stride16 = levels[-3:]
         return stride16.float(), stride4, stride8
 
