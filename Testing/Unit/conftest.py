@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from FewShotSAMLib.apps.phantom import Phantom
     from FewShotSAMLib.segmentation.segmenter import Segmenter
 
 
@@ -26,6 +27,22 @@ def segmenter() -> Segmenter:
     from FewShotSAMLib.segmentation.segmenter import load_segmenter
 
     return load_segmenter(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def patient() -> Phantom:
+    """A small generated abdomen, to draw on."""
+    from small_abdomens import two_patients
+
+    return two_patients()[0]
+
+
+@pytest.fixture(scope="module")
+def other() -> Phantom:
+    """Another patient than `patient`."""
+    from small_abdomens import two_patients
+
+    return two_patients()[1]
 
 
 @pytest.fixture

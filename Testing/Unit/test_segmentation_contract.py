@@ -7,41 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_abdomens import LIVER, SMALL, SPLEEN, STRATEGIES, marked
 
 from FewShotSAMLib.apps.phantom import Phantom, abdomen
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.data.volume import Segment
-from FewShotSAMLib.evaluation.metrics import dice
 from FewShotSAMLib.segmentation.results import Cancelled, Progress
 from FewShotSAMLib.segmentation.segmenter import load_segmenter
-
-SMALL = {"shape": (8, 64, 64), "spacing": (5.2, 5.2, 25.0)}
-LIVER, RIGHT_KIDNEY, LEFT_KIDNEY, SPLEEN = 1, 2, 3, 4
-STRATEGIES = ("slices", "propagate")
-
-
-@pytest.fixture(scope="module")
-def patient() -> Phantom:
-    return abdomen(**SMALL)
-
-
-@pytest.fixture(scope="module")
-def other() -> Phantom:
-    return abdomen(**SMALL, seed=3)
-
-
-def marked(phantom: Phantom, *labels: int, index: int | None = None) -> Support:
-    """A support of one axial slice."""
-    index = phantom.marked_slice() if index is None else index
-    return Support.from_labels(
-        phantom.image, phantom.marked(index), axis="axial", keep_labels=labels or None
-    )
-
-
-def score(result, phantom: Phantom, label: int) -> float:
-    return dice(result.labels.voxels == label, phantom.truth.voxels == label)
-
 
 # ----------------------------------------------------------------- seeds, progress, cancel
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+from small_abdomens import LIVER, STRATEGIES, marked
 
 from FewShotSAMLib.apps.phantom import Phantom, abdomen
 from FewShotSAMLib.data.resampling import resample_labels, resample_volume
@@ -19,7 +20,6 @@ from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.data.volume import Volume
 from FewShotSAMLib.evaluation.metrics import dice
 
-LIVER = 1
 FLAT = {"shape": (6, 56, 64), "spacing": (5.4, 5.8, 33.0)}
 CUBE = {"shape": (24, 40, 44), "spacing": (7.8, 8.0, 8.4)}
 ORDERS = list(product(permutations(range(3)), product((False, True), repeat=3)))
@@ -77,10 +77,10 @@ def test_stored_otherwise_is_the_same_in_patient_space(way):
 @pytest.fixture(scope="module")
 def expected(segmenter, patient) -> dict[str, np.ndarray]:
     """The segmentation of the volume as it comes, by strategy."""
-    support = support_of(patient.image, patient.marked(patient.marked_slice()), "axial")
+    support = marked(patient, LIVER)
     return {
         strategy: segmenter.segment(patient.image, [support], strategy=strategy).labels.voxels
-        for strategy in ("slices", "propagate")
+        for strategy in STRATEGIES
     }
 
 
@@ -94,7 +94,7 @@ WAYS = [
 @pytest.mark.parametrize("way", WAYS)
 def test_permuted_and_flipped_queries(segmenter, patient, expected, way):
     """Support as it comes, query stored otherwise: the drawing is still recognised."""
-    support = support_of(patient.image, patient.marked(patient.marked_slice()), "axial")
+    support = marked(patient, LIVER)
     query = stored(patient.image, *way)
     result = segmenter.segment(query, [support])
     assert result.labels.same_grid(query)
@@ -115,7 +115,7 @@ def test_permuted_and_flipped_supports(segmenter, patient, expected, way):
 
 @pytest.mark.parametrize("way", WAYS[2:4])
 def test_slices_on_their_own(segmenter, patient, expected, way):
-    support = support_of(patient.image, patient.marked(patient.marked_slice()), "axial")
+    support = marked(patient, LIVER)
     result = segmenter.segment(stored(patient.image, *way), [support], strategy="slices")
     assert np.array_equal(in_canonical(result.labels), expected["slices"])
 
@@ -123,7 +123,7 @@ def test_slices_on_their_own(segmenter, patient, expected, way):
 def test_another_patients_support(segmenter, patient):
     """Where nothing is drawn on the query, its slices are judged; storage must not matter."""
     other = abdomen(**FLAT, seed=3)
-    support = support_of(patient.image, patient.marked(patient.marked_slice()), "axial")
+    support = marked(patient, LIVER)
     straight = segmenter.segment(other.image, [support]).labels.voxels
     turned = segmenter.segment(stored(other.image, *WAYS[4]), [support])
     assert (straight == LIVER).any()

@@ -6,35 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_abdomens import LIVER, SPLEEN, STRATEGIES, marked
 
-from FewShotSAMLib.apps.phantom import Phantom, abdomen
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.data.volume import Volume
 from FewShotSAMLib.evaluation.metrics import dice
 from FewShotSAMLib.prompting.point_prompts import PointPrompts
 from FewShotSAMLib.segmentation.results import SlicePreview
-
-SMALL = {"shape": (8, 64, 64), "spacing": (5.2, 5.2, 25.0)}
-LIVER, RIGHT_KIDNEY, LEFT_KIDNEY, SPLEEN = 1, 2, 3, 4
-STRATEGIES = ("slices", "propagate")
-
-
-@pytest.fixture(scope="module")
-def patient() -> Phantom:
-    return abdomen(**SMALL)
-
-
-@pytest.fixture(scope="module")
-def other() -> Phantom:
-    return abdomen(**SMALL, seed=3)
-
-
-def marked(phantom: Phantom, *labels: int) -> Support:
-    return Support.from_labels(
-        phantom.image, phantom.marked(phantom.marked_slice()), axis="axial",
-        keep_labels=labels or None,
-    )  # fmt: skip
 
 
 def turned(volume: Volume) -> Volume:
