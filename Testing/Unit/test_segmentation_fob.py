@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_abdomens import LIVER, marked, two_patients
 
 from FewShotSAMLib.apps.phantom import Phantom, abdomen
 from FewShotSAMLib.data.errors import InputError
@@ -27,13 +28,12 @@ from FewShotSAMLib.segmentation.encoding import Encoders, to_pictures
 from FewShotSAMLib.segmentation.segmenter import Segmenter, load_segmenter
 
 CPU = torch.device("cpu")
-SMALL = {"shape": (6, 64, 64), "spacing": (5.2, 5.2, 33.0)}
-LIVER = 1
+FLAT = {"shape": (6, 64, 64), "spacing": (5.2, 5.2, 33.0)}
 
 
 @pytest.fixture(scope="module")
 def patients() -> tuple[Phantom, Phantom]:
-    return abdomen(**SMALL), abdomen(**SMALL, seed=3)
+    return two_patients(FLAT)
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +45,6 @@ def weights(tmp_path_factory) -> Path:
     config = embedded_config(model.network.config, modality="MR")
     save_fob(FobNetwork(config), path, {"backbone_sha256": model.card.sha256})
     return path
-
-
-def marked(phantom: Phantom, *labels: int) -> Support:
-    index = phantom.marked_slice()
-    return Support.from_labels(
-        phantom.image, phantom.marked(index), axis="axial", keep_labels=labels or None
-    )
 
 
 def tiny_fob(**changes: object) -> FobModel:
@@ -134,7 +127,7 @@ def test_the_coarse_map_lies_where_the_features_do(framing):
     roi = SliceFrame(shape, spacing, field, 256)
     model = tiny_fob(framing=framing)
     encoders = Encoders(model.backbone, None, CPU)
-    volume = abdomen(**SMALL).image
+    volume = abdomen(**FLAT).image
     background = Background(
         model, encoders, roi, intensity_range(volume), measure_standard(volume), "fob"
     )
