@@ -1,17 +1,20 @@
 """The command line: which commands there are, and what an error or Ctrl-C looks like.
 
-Exit status: 0 done, 1 an unexpected failure, 2 unusable input, 130 cancelled.
+Exit status: 0 done, 1 an unexpected failure, 2 unusable input, 130 cancelled, 141 nobody reads
+what it prints (as when `head` has seen enough; a shell says 128 + SIGPIPE of other programs too).
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from ..version import __version__
 
@@ -28,7 +31,7 @@ COMMANDS = {
     "doctor": "show versions, device, memory, weights and what is missing",
 }
 
-DONE, FAILED, UNUSABLE, CANCELLED = 0, 1, 2, 130
+DONE, FAILED, UNUSABLE, CANCELLED, UNREAD = 0, 1, 2, 130, 141
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,6 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Names and paths are printed as they are, whatever the terminal's code page.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # else Python finds out on its way out, and says it its own way
+    except OSError as error:
+        unread = _nobody_reads(error)
+        status = UNREAD if unread else _failed(error, UNUSABLE, debug=False)
+        _discard_output()
+        return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     args = command_parser().parse_args(arguments)
     try:
         return _module(args.command).run(args)
@@ -52,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain("cancelled; nothing was written")
         return CANCELLED
     except (ValueError, OSError) as error:
+        if _nobody_reads(error):
+            raise
         return _failed(error, UNUSABLE, args.debug)
     except Exception as error:
         return _failed(error, FAILED, args.debug)
@@ -86,6 +105,35 @@ def _failed(error: Exception, status: int, debug: bool) -> int:
         message = f"{type(error).__name__}: {message}{hint}"
     _complain(message)
     return status
+
+
+def _nobody_reads(error: Exception) -> bool:
+    """Whether standard output or error was a pipe whose other end is closed."""
+    if isinstance(error, BrokenPipeError):
+        return True
+    if not isinstance(error, OSError) or error.errno != errno.EINVAL or error.filename is not None:
+        return False
+    # Windows says "invalid argument" of such a pipe, and of much else. What could not be written
+    # still waits to be.
+    return any(not _can_flush(stream) for stream in (sys.stdout, sys.stderr))
+
+
+def _can_flush(stream: TextIO | None) -> bool:
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _discard_output() -> None:
+    """Sends what waits in streams that do not take it nowhere: Python tries again when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        if not _can_flush(stream):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _complain(message: str) -> None:

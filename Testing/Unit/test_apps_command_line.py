@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,43 @@ def test_a_missing_file_is_one_line_in_a_real_process(tmp_path):
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1 and "nowhere.nii" in done.stderr
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "unbuffered"), [("models list", ""), ("models list", "1"), ("--help", "")]
+)
+def test_a_reader_that_has_seen_enough_is_no_error(command, unbuffered):
+    """As in `fewshotsam models list | head -1`: what is printed after that goes nowhere."""
+    assert unread(*command.split(), stream="stdout", unbuffered=unbuffered) == (141, "")
+
+
+def test_a_complaint_that_nobody_reads_is_not_complained_about():
+    assert unread("models", "where", "nothing", stream="stderr") == (141, "")
+
+
+def unread(*arguments: str, stream: str, unbuffered: str = "") -> tuple[int, str]:
+    """Exit status of a process one of whose streams is a closed pipe, and what the other got."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "FewShotSAMLib", *arguments], cwd=ROOT, encoding="utf-8",
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    getattr(process, stream).close()
+    other = process.stderr if stream == "stdout" else process.stdout
+    with process, other:
+        said = other.read()
+    return process.returncode, said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_is_one_line():
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "FewShotSAMLib", "models", "where"], cwd=ROOT, stdout=full,
+            stderr=subprocess.PIPE, encoding="utf-8",
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("fewshotsam: error: ") and done.stderr.count("\n") == 1
 
 
 def test_no_command(capsys):
