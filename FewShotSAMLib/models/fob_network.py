@@ -26,7 +26,8 @@ class FobConfig:
     Attributes:
         backbone: "resnet101" (published), or "embedded": the embedded model's pyramid, frozen,
             with a small adapter.
-        channels: C of the features.
+        channels: C of the features; with "embedded" at least as many as the similarity features
+            have, which they begin as.
         points: K background prompts.
         grid: cells a side of the feature map.
         image_size: S, pixels a side of pictures, masks, maps and points.
@@ -66,6 +67,10 @@ class FobConfig:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, "
                                  f"not {getattr(self, name)!r}")
+        similarity = sum(self.pyramid[-2:])
+        if self.backbone == "embedded" and self.channels < similarity:
+            raise ValueError(f"channels must be at least {similarity}, as many as the last two of "
+                             f"pyramid have together, not {self.channels}")
 
 
 class ResNetEncoder(nn.Module):

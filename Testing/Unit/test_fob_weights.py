@@ -180,6 +180,15 @@ def test_unknown_variants_are_refused():
             FobConfig(**wrong)
 
 
+def test_fewer_channels_than_the_similarity_features_are_refused():
+    sizes = {"backbone": "embedded", "pyramid": (40, 20, 12), "grid": 8, "image_size": 32}
+    FobNetwork(FobConfig(channels=32, **sizes))  # 20 + 12, and no fewer
+    with pytest.raises(ValueError, match="channels must be at least 32, .* not 24$") as problem:
+        FobConfig(channels=24, **sizes)
+    assert "\n" not in str(problem.value)
+    FobConfig(channels=24, **(sizes | {"backbone": "resnet101"}))  # reads no pyramid
+
+
 def test_the_small_fob_needs_the_embedded_model_it_was_trained_on(tmp_path):
     backbone = load_embedded(CPU)[0]
     network = FobNetwork(embedded_config(backbone.network.config))
