@@ -39,6 +39,21 @@ class Preset(Enum):
         }[self.value]
 
 
+class Method(Enum):
+    """What turns marked slices into points for the network."""
+
+    synpo = "synpo"
+    fob = "fob"
+    auto = "auto"
+
+    def label(self) -> str:
+        return {
+            "synpo": "SynPo (needs no training)",
+            "fob": "FoB (trained background points)",
+            "auto": "Both together",
+        }[self.value]
+
+
 class Into(Enum):
     """Which segmentation takes the result."""
 

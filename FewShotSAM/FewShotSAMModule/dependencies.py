@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .install_steps import PackageStep, Pip, Step, TorchStep, WeightsStep, choose_pip, is_found
+from .needed_networks import needed_networks, package_group, reads_checkpoint
 
 if TYPE_CHECKING:
     from FewShotSAMLib.models.weights import WeightStore
@@ -76,6 +77,8 @@ def missing(
     model: str = "embedded",
     features: str | None = None,
     *,
+    method: str = "synpo",
+    fob: str | None = None,
     store: WeightStore | None = None,
     version: Callable[[str], str | None] | None = None,
     found: Callable[[str], bool] = is_found,
@@ -84,7 +87,7 @@ def missing(
     is imported and no file is read.
 
     Args:
-        model, features: as for `FewShotSAMLib.load_segmenter`.
+        model, features, method, fob: as for `FewShotSAMLib.load_segmenter`.
         store: the weight files; the user's own by default.
         version: installed version of a package, None where there is none.
         found: whether a module can be imported.
@@ -93,10 +96,11 @@ def missing(
         InputError: the model or the features are not known.
     """
     version = version or installed_version
-    networks = _networks(model, features)
-    groups = ("all", *(_group(name) for name in networks))
+    networks = needed_networks(model, features, method, fob)
+    public = bool(networks) or reads_checkpoint(method, fob)
+    groups = ("all", *(package_group(name) for name in networks))
     wanted = [one for group in dict.fromkeys(groups) for one in requirements().get(group, ())]
-    lacking = [_torch(bool(networks), version, found)]
+    lacking = [_torch(public, version, found)]
     lacking += [_package(one, model, version, found) for one in wanted]
     if networks:
         lacking += _weights(networks, store)
@@ -201,35 +205,6 @@ def numbers(version: str) -> tuple[int, ...]:
     """The leading numbers of a version: "2.10.1+cu126" -> (2, 10, 1)."""
     parts = re.match(r"\d+(?:\.\d+)*", version)
     return tuple(int(n) for n in parts[0].split(".")) if parts else ()
-
-
-def _networks(model: str, features: str | None) -> tuple[str, ...]:
-    """Names of weight files that are needed."""
-    from FewShotSAMLib import InputError
-    from FewShotSAMLib.models.weights_catalogue import EMBEDDED, catalogue
-
-    known = catalogue()
-    if model == EMBEDDED:
-        names: list[str] = []
-    elif features is not None and model in known.presets:
-        preset = known.presets[model]
-        names = [name for name in preset.weights if name != preset.features]
-    else:
-        names = [entry.name for entry in known.needed(model)]
-    if features not in (None, "none", EMBEDDED):
-        if features not in known.weights:
-            raise InputError(f"features {features!r}: unknown; use none or {EMBEDDED}")
-        names.append(features)
-    return tuple(dict.fromkeys(names))
-
-
-def _group(network: str) -> str:
-    """Of packages that a network needs."""
-    if network.startswith("sam2"):
-        return "sam2"
-    if network.startswith("sam-"):
-        return "sam"
-    return "dinov2" if network.startswith(("dinov2", "sinder")) else "all"
 
 
 def _torch(

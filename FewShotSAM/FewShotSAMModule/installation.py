@@ -32,7 +32,7 @@ class Installation:
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
-        self._preset = ""
+        self._wanted: dict[str, str | None] = {}
         self._missing: tuple[dependencies.Missing, ...] = ()
         self._steps: list[Step] = []
         self._step: Step | None = None
@@ -46,7 +46,7 @@ class Installation:
         self._timer.connect("timeout()", self._on_timer)
         ui = panel.ui
         ui.checkInstallationButton.connect("clicked(bool)", lambda _: self.check())
-        ui.installButton.connect("clicked(bool)", lambda _: self.ensure(self._preset, None))
+        ui.installButton.connect("clicked(bool)", lambda _: self.ensure(self._wanted, None))
         ui.weightsFileButton.connect("clicked(bool)", lambda _: self._on_weights_file())
 
     @property
@@ -56,29 +56,33 @@ class Installation:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Names of packages that the chosen preset lacks."""
+        """Names of packages that the chosen networks lack."""
         return tuple(one.name for one in self._missing if one.kind == PACKAGE)
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """Names of weights that the chosen preset lacks."""
+        """Names of weights that the chosen networks lack."""
         return tuple(one.name for one in self._missing if one.kind == WEIGHTS)
 
-    def look(self, preset: str, again: bool = False) -> None:
-        """Looks what a preset lacks; quick, and quicker when it is the one of the last time."""
-        if preset == self._preset and not again:
+    def look(self, wanted: dict[str, str | None], again: bool = False) -> None:
+        """Looks what is lacking; quick, and quicker when asked the same as the last time.
+
+        Args:
+            wanted: keyword arguments of `dependencies.missing`.
+        """
+        if wanted == self._wanted and not again:
             return
-        self._preset = preset
+        self._wanted = dict(wanted)
         try:
-            self._missing = dependencies.missing(preset)
+            self._missing = dependencies.missing(**wanted)
         except InputError as problem:
             self._missing = ()
             self._panel.say(str(problem))
 
-    def ensure(self, preset: str, then: Callable[[], None] | None) -> None:
+    def ensure(self, wanted: dict[str, str | None], then: Callable[[], None] | None) -> None:
         """Calls ``then`` once everything is there: at once, or after the one question and the
         installation, or never where a person does not agree."""
-        self.look(preset, again=True)
+        self.look(wanted, again=True)
         if not self._missing:
             if then is not None:
                 then()
@@ -102,7 +106,7 @@ class Installation:
 
     def check(self) -> None:
         """Shows what `fewshotsam doctor` says, or what is missing for that."""
-        self.look(self._preset, again=True)
+        self.look(self._wanted, again=True)
         text = self._panel.ui.installationText
         if self.packages:
             text.plainText = _("Missing: {names}").format(names=", ".join(self.packages))
@@ -154,7 +158,7 @@ class Installation:
         then, self._then = self._then, None
         self._step, self._steps = None, []
         self._panel.logic.worker().close()  # the next one finds what is new
-        self.look(self._preset, again=True)
+        self.look(self._wanted, again=True)
         self._panel.refresh()
         self._panel.say(line or _("Everything is there."))
         if not line and then is not None:

@@ -18,14 +18,15 @@ from slicer.i18n import tr as _
 from FewShotSAMLib import InputError
 
 from . import panel_state as states
-from .choices import Axis, Into, SupportSource
+from .choices import Axis, SupportSource
 from .installation import Installation
+from .needed_networks import is_fob_weights
 from .painted import painted_axis
-from .panel_state import Facts, panel_state, slice_range
+from .panel_state import Facts, panel_state
 from .prompts_panel import PromptsPanel
+from .request import Request
 from .review_panel import ReviewPanel
 from .runs_panel import RunsPanel
-from .script_text import Choices, changed_options, python_text
 from .structures_list import StructuresList
 from .viewing import array_axis, slice_shown, view_of
 
@@ -47,6 +48,7 @@ class Panel(slicer.util.VTKObservationMixin):
         self._seen: tuple[Any, Any] = (None, None)
         self._hint = ""
         self.structures = StructuresList(ui, self._on_ticks)
+        self.request = Request(self)
         self.runs = RunsPanel(self)
         self.review = ReviewPanel(self)
         self.prompts = PromptsPanel(self)
@@ -67,7 +69,8 @@ class Panel(slicer.util.VTKObservationMixin):
         ui = self.ui
         ui.segmentEditor.defaultTerminologyEntrySettingsKey = "FewShotSAM/DefaultTerminologyEntry"
         ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_segmentation)
-        ui.supportFileEdit.connect("currentPathChanged(QString)", self._on_support_file)
+        _typed(ui.supportFileEdit).connect("textChanged(QString)", self._on_support_file)
+        _typed(ui.fobWeightsEdit).connect("textChanged(QString)", self._on_fob_weights)
         ui.copyPythonButton.connect("clicked(bool)", self._on_copy)
         self.addObserver(
             slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._on_node_removed
@@ -114,10 +117,12 @@ class Panel(slicer.util.VTKObservationMixin):
         self.parameters = parameters
         if parameters is None:
             return
-        self._bound = parameters.connectGui(self.ui)
+        # Not connectGui: up to Slicer 5.8 that returns no tag, and nothing could be unbound.
+        self._bound = parameters.connectParametersToGui(_bound_widgets(self.ui))
         self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._on_modified)
         self.ui.segmentationSelector.setCurrentNode(parameters.supportSegmentation)
         self.ui.supportFileEdit.currentPath = parameters.supportFile
+        self.ui.fobWeightsEdit.currentPath = parameters.fobWeights
         if parameters.volume is None:
             # Label maps are scalar volumes too.
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
@@ -169,37 +174,6 @@ class Panel(slicer.util.VTKObservationMixin):
         """The slice view of the volume's slices along an array axis, or None."""
         return view_of(self.parameters.volume, axis, self.slice_nodes())
 
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments of the logic's `segment`, but for the range."""
-        p = self.parameters
-        from_file = p.supportSource is SupportSource.file
-        chosen = self.structures.chosen
-        every = len(chosen) == len(self.structures.segments)
-        return {
-            "segment_ids": None if from_file or every else chosen,
-            "model": p.preset.value,
-            "strategy": p.strategy.value,
-            "axis": p.axis.value,
-            "device": p.device.value,
-            "precision": p.precision.value,
-            "seed": p.seed,
-            "overwrite": p.overwrite.value,
-        }
-
-    def inputs(self) -> dict[str, Any]:
-        """Support and output as the logic takes them."""
-        p = self.parameters
-        from_file = p.supportSource is SupportSource.file
-        return {
-            "support_segmentation": None if from_file else p.supportSegmentation,
-            "supports": [Path(p.supportFile)] if from_file else (),
-            "output_segmentation": p.output if p.into is Into.existing else None,
-        }
-
-    def range(self) -> tuple[int, int] | None:
-        """The slices to segment, as the logic takes them."""
-        return slice_range(self.parameters.firstSlice, self.parameters.lastSlice, self.slices())
-
     def facts(self) -> Facts:
         """What there is at this moment."""
         p = self.parameters
@@ -218,6 +192,9 @@ class Panel(slicer.util.VTKObservationMixin):
             chosen=len(self.structures.chosen),
             support_file=p.supportFile,
             support_file_exists=bool(p.supportFile) and Path(p.supportFile).is_file(),
+            method=p.method,
+            fob_weights=p.fobWeights,
+            fob_weights_known=is_fob_weights(p.fobWeights),
             into=p.into,
             output=output.GetName() if output else "",
             output_is_support=output is not None and output is drawn,
@@ -251,7 +228,7 @@ class Panel(slicer.util.VTKObservationMixin):
         """Applies the decisions to the widgets."""
         if self.parameters is None:
             return
-        self.installation.look(self.parameters.preset.value)
+        self.installation.look(self.request.networks())
         state = panel_state(self.facts())
         for name, enabled in state.enabled.items():
             getattr(self.ui, name).enabled = enabled
@@ -351,24 +328,27 @@ class Panel(slicer.util.VTKObservationMixin):
             self.parameters.supportFile = path
             self._list_structures()
 
+    def _on_fob_weights(self, path: str) -> None:
+        if self.parameters is not None:
+            self.parameters.fobWeights = path
+
     def _on_ticks(self, skipped: list[str]) -> None:
         self.parameters.skippedStructures = skipped
         self._list_structures()
 
     def _on_copy(self, _checked: bool) -> None:
-        p = self.parameters
-        given = inspect.signature(self.logic.segment).parameters
-        wanted = {**self.options(), "range": self.range()}
-        inputs = self.inputs()
-        drawn, output = inputs["support_segmentation"], inputs["output_segmentation"]
-        text = python_text(
-            Choices(
-                volume=p.volume.GetName(),
-                segmentation=drawn.GetName() if drawn else "",
-                support_file=p.supportFile if inputs["supports"] else "",
-                output=output.GetName() if output else "",
-                options=changed_options(wanted, {n: one.default for n, one in given.items()}),
-            )
-        )
+        text = self.request.script(inspect.signature(self.logic.segment))
         qt.QApplication.clipboard().setText(text)
         self.say(_("The script is on the clipboard."))
+
+
+def _bound_widgets(ui: Any) -> dict[str, Any]:
+    """Parameter -> the widget that the .ui binds to it."""
+    named = ((widget.property("SlicerParameterName"), widget) for widget in vars(ui).values())
+    return {name: widget for name, widget in named if name}
+
+
+def _typed(path_edit: Any) -> Any:
+    """The line of a ctkPathLineEdit, which itself is silent about a path that does not fit its
+    filter, and about one that is cleared."""
+    return path_edit.findChildren(qt.QLineEdit)[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .choices import Into, SupportSource
+from .choices import Into, Method, SupportSource
 
 IDLE, RUNNING, CANCELLING, INSTALLING = "idle", "running", "cancelling", "installing"
 
@@ -24,6 +24,9 @@ class Facts:
         segmentation: name of the support segmentation, "" for none.
         segments: how many segments it has; chosen: how many of them are ticked.
         support_file: the chosen file's path, "" for none; support_file_exists: whether it is there.
+        method: how points are chosen.
+        fob_weights: FoB's weights that a person chose, "" for those of the preset;
+            fob_weights_known: they are a file that is there, or a name of the catalogue.
         into: where the result goes; output: name of the existing segmentation, "" for none;
             output_is_support: it is the support segmentation.
         job: `IDLE`, `RUNNING`, `CANCELLING` or `INSTALLING`.
@@ -45,6 +48,9 @@ class Facts:
     chosen: int = 0
     support_file: str = ""
     support_file_exists: bool = False
+    method: Method = Method.synpo
+    fob_weights: str = ""
+    fob_weights_known: bool = False
     into: Into = Into.new
     output: str = ""
     output_is_support: bool = False
@@ -102,6 +108,7 @@ def panel_state(facts: Facts) -> PanelState:
             "allStructuresButton": idle and not from_file and facts.chosen < facts.segments,
             "noStructuresButton": idle and not from_file and facts.chosen > 0,
             "presetBox": idle,
+            "fobWeightsEdit": idle and facts.method is not Method.synpo,
             "intoBox": idle,
             "outputSelector": idle and facts.into is Into.existing,
             "overwriteBox": idle and facts.into is Into.existing,
@@ -147,7 +154,12 @@ def missing_step(facts: Facts) -> str:
     """The first thing a person has to do before a volume can be segmented; "" for nothing."""
     if not facts.volume:
         return "Choose a volume (load one with File > Add Data, or try the module's sample data)."
-    return missing_support(facts) or missing_output(facts) or wrong_range(facts)
+    return (
+        missing_support(facts)
+        or missing_output(facts)
+        or missing_fob_weights(facts)
+        or wrong_range(facts)
+    )
 
 
 def missing_support(facts: Facts) -> str:
@@ -179,6 +191,16 @@ def missing_output(facts: Facts) -> str:
             "choose another segmentation for the result."
         )
     return ""
+
+
+def missing_fob_weights(facts: Facts) -> str:
+    """What is wrong with the weights chosen for FoB; "" for nothing, or where FoB is not used."""
+    if facts.method is Method.synpo or not facts.fob_weights or facts.fob_weights_known:
+        return ""
+    return (
+        f"{facts.fob_weights}: there is no such file; choose FoB weights (.safetensors, .pth), or "
+        "leave the line empty."
+    )
 
 
 def wrong_range(facts: Facts) -> str:

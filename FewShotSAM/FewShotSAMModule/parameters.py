@@ -11,7 +11,17 @@ from slicer import (
 )
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from .choices import Axis, Device, Into, Overwrite, Precision, Preset, Strategy, SupportSource
+from .choices import (
+    Axis,
+    Device,
+    Into,
+    Method,
+    Overwrite,
+    Precision,
+    Preset,
+    Strategy,
+    SupportSource,
+)
 from .review import DOUBTFUL_BELOW
 
 
@@ -26,6 +36,9 @@ class FewShotSAMParameters:
     skippedStructures: ids of segments that are not ticked (all are, at first).
     preset: the networks.
     into, output, overwrite: where the result goes, and what it may take from other segments.
+    method: how points are chosen.
+    fobWeights: FoB's weights for it: a file or a name of the catalogue, or "" for those that belong
+        to the preset.
     strategy, axis: how the slices are worked through, and which slices were drawn on.
     firstSlice, lastSlice: range along the volume's own axis, from 0; last -1 for the last there is.
     device, precision, seed: see `FewShotSAMLib.load_segmenter`.
@@ -42,6 +55,8 @@ class FewShotSAMParameters:
     into: Into = Into.new
     output: vtkMRMLSegmentationNode
     overwrite: Overwrite = Overwrite.never
+    method: Method = Method.synpo
+    fobWeights: str = ""
     strategy: Strategy = Strategy.propagate
     axis: Axis = Axis.auto
     firstSlice: Annotated[int, WithinRange(0, 100000)] = 0

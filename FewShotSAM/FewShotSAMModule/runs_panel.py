@@ -52,13 +52,15 @@ class RunsPanel:
         """The volume, or the range of it that was asked for."""
         panel = self._panel
         volume = panel.parameters.volume
-        self._start(
-            lambda: panel.logic.segment(
-                volume, **panel.inputs(), **panel.options(), range=panel.range(), wait=False,
-                before_change=self.before_change(panel.inputs()["output_segmentation"]),
-            ),
-            lambda run: self._volume_done(volume, run),
-        )  # fmt: skip
+
+        def begin() -> Any:
+            inputs = panel.request.inputs()
+            return panel.logic.segment(
+                volume, **inputs, **panel.request.options(), range=panel.request.range(),
+                wait=False, before_change=self.before_change(inputs["output_segmentation"]),
+            )  # fmt: skip
+
+        self._start(begin, lambda run: self._volume_done(volume, run))
 
     def segment_slice(
         self,
@@ -79,9 +81,9 @@ class RunsPanel:
         if place is None:
             return
         axis, index, _view = place
-        options = {k: v for k, v in panel.options().items() if k != "strategy"}
+        options = {k: v for k, v in panel.request.options().items() if k != "strategy"}
         options["axis"] = panel.axis()
-        inputs = panel.inputs()
+        inputs = panel.request.inputs()
         if commit:
             self._take_back_same_slice(axis, index)
             if inputs["output_segmentation"] is None and panel.review.node is not None:
@@ -108,11 +110,12 @@ class RunsPanel:
         """Begins a run once everything that it needs is there."""
         panel = self._panel
         if panel.idle:
-            preset = panel.parameters.preset.value
-            panel.installation.ensure(preset, lambda: self._begin(begin, over))
+            panel.installation.ensure(panel.request.networks(), lambda: self._begin(begin, over))
 
     def _begin(self, begin: Callable[[], Any], over: Callable[[Any], None]) -> None:
         panel = self._panel
+        if panel.parameters is None:  # the scene was closed while something was installed
+            return
         try:
             run = begin()
         except InputError as problem:

@@ -44,12 +44,14 @@ class PythonQt:
     def connect(self, signature: str, slot: Callable[..., None]) -> None:
         """As in `button.connect("clicked(bool)", f)`."""
         normal = QtCore.QMetaObject.normalizedSignature(signature).data().decode()
-        name, own = normal.split("(")[0], ("currentNodeChanged", "currentPathChanged")
+        name, own = normal.split("(")[0], ("currentNodeChanged",)
         assert name in own or self.real.metaObject().indexOfSignal(normal) >= 0, signature
         getattr(self.real, name).connect(slot)
 
 
 def _shown(thing: Any) -> Any:
+    if isinstance(thing, list):
+        return [_shown(one) for one in thing]
     return PythonQt(thing) if isinstance(thing, QtCore.QObject) else thing
 
 
@@ -66,7 +68,9 @@ class _Timer(PythonQt):
 
 def _qt() -> ModuleType:
     module = ModuleType("qt")
-    for name in ("QListWidgetItem", "QTableWidgetItem", "QAbstractItemView", "QHeaderView"):
+    for name in (
+        "QListWidgetItem", "QTableWidgetItem", "QAbstractItemView", "QHeaderView", "QLineEdit",
+    ):  # fmt: skip
         setattr(module, name, getattr(QtWidgets, name))
     for name in ("QPixmap", "QIcon", "QColor", "QBrush"):
         setattr(module, name, getattr(QtGui, name))
@@ -106,6 +110,7 @@ class Parameters:
 
     def __init__(self, **values: Any) -> None:
         object.__setattr__(self, "events", vtk.vtkObject())
+        object.__setattr__(self, "bindings", {})
         self.__dict__.update(values)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -120,12 +125,15 @@ class Parameters:
     def RemoveObserver(self, tag: int) -> None:
         self.events.RemoveObserver(tag)
 
-    def connectGui(self, ui: Any) -> int:
+    def connectParametersToGui(self, widgets: dict[str, Any]) -> int:
         """Slicer binds the widgets; here the tests set the values."""
+        assert set(widgets) <= set(self.__dict__)
+        self.bindings[1] = widgets
         return 1
 
     def disconnectGui(self, tag: int) -> None:
-        """Nothing is bound."""
+        """Without the tag, Slicer's unbinds nothing and says nothing."""
+        del self.bindings[tag]
 
 
 def start(scene: Any, monkeypatch: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Property, QObject, Signal, Slot
 from PySide6.QtUiTools import QUiLoader
-from PySide6.QtWidgets import QComboBox, QGroupBox, QLineEdit, QWidget
+from PySide6.QtWidgets import QComboBox, QGroupBox, QHBoxLayout, QLineEdit, QWidget
 
 
 class qMRMLWidget(QWidget):
@@ -39,18 +39,23 @@ class ctkCollapsibleButton(QGroupBox):
     collapsed = _kept(bool, False)
 
 
-class ctkPathLineEdit(QLineEdit):
-    """A path."""
+class ctkPathLineEdit(QWidget):
+    """A path. Its own signals are left out: they do not tell of every change."""
 
     nameFilters = _kept("QStringList", [])
-    currentPathChanged = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._line = QLineEdit()
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._line)
 
     def _path(self) -> str:
-        return self.text()
+        return self._line.text()
 
     def _set_path(self, path: str) -> None:
-        self.setText(path)
-        self.currentPathChanged.emit(path)
+        self._line.setText(path)
 
     currentPath = Property(str, _path, _set_path)
 

@@ -25,6 +25,7 @@ from FewShotSAMModule.install_steps import (
     constraints_file,
     run_steps,
 )
+from FewShotSAMModule.needed_networks import is_fob_weights
 
 from FewShotSAMLib import InputError
 from FewShotSAMLib.models.weights import WeightStore
@@ -120,6 +121,41 @@ def test_each_model_asks_for_its_own(empty):
     assert names("embedded", "dinov2-small") == ["timm", "dinov2-small"]
     for model in catalogue().presets:
         names(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "fob", "weights"),
+    [
+        ("embedded", "synpo", None, []),
+        ("embedded", "fob", None, []),
+        ("embedded", "auto", "embedded", []),
+        ("embedded", "fob", "fob-ct", ["fob-ct"]),
+        ("embedded", "fob", "my fob.safetensors", []),
+        ("embedded", "synpo", "fob-ct", []),
+        ("fast", "auto", None, ["sam2.1-tiny", "dinov2-small"]),
+        ("fob", "synpo", None, ["sam-vit-h"]),
+        ("fob", "fob", None, ["sam-vit-h", "fob-ct", "fob-mr"]),
+        ("fob", "auto", "fob-mr", ["sam-vit-h", "fob-mr"]),
+        ("sam-vit-b", "fob", None, ["sam-vit-b"]),
+    ],
+)
+def test_weights_of_fob_are_for_its_methods(empty, model, method, fob, weights):
+    lacking = Python().missing(model, method=method, fob=fob, store=empty)
+    assert [one.name for one in lacking] == weights
+
+
+def test_a_published_checkpoint_of_fob_needs_what_the_public_models_need():
+    old = Python(torch="2.4.0")
+    assert old.missing(method="fob", fob="mine.safetensors") == []
+    assert [one.name for one in old.missing(method="fob", fob="theirs.pth")] == ["torch"]
+    assert old.missing(fob="theirs.pth") == [], "not with SynPo alone"
+
+
+def test_weights_of_fob_are_a_file_or_a_name(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    assert not is_fob_weights(str(path)) and not is_fob_weights("sam-vit-h")
+    path.touch()
+    assert is_fob_weights(str(path)) and is_fob_weights("fob-mr") and is_fob_weights("embedded")
 
 
 def test_torchvision_is_for_models_only(empty):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from FewShotSAMModule.choices import Into, SupportSource
+from FewShotSAMModule.choices import Into, Method, SupportSource
 from FewShotSAMModule.panel_state import (
     CANCELLING,
     IDLE,
@@ -50,6 +50,7 @@ def test_everything_needed_is_there():
             {"into": Into.existing, "output": "Segmentation", "output_is_support": True},
             "Segmentation: holds the marked slices",
         ),
+        ({"method": Method.fob, "fob_weights": "mine.pth"}, "mine.pth: there is no such file"),
         ({"first": 9, "last": 3}, "Slices 9 to 3"),
         ({"first": 2, "last": 40}, "CT has 40 slices, 0 to 39"),
         ({"first": 40}, "CT has 40 slices, 0 to 39"),
@@ -116,6 +117,16 @@ def test_a_decision_can_be_changed_but_not_repeated(decision, accept, reject):
     enabled = panel_state(replace(READY, reviewed=True, decision=decision)).enabled
     assert enabled["acceptSliceButton"] == accept
     assert enabled["rejectSliceButton"] == reject
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_fob_weights_are_for_methods_with_fob(method):
+    state = panel_state(replace(READY, method=method, fob_weights="mine.pth"))
+    assert state.enabled["fobWeightsEdit"] == (method is not Method.synpo)
+    assert state.ready == (method is Method.synpo), "what is not used need not be there"
+    assert panel_state(replace(READY, method=method)).ready, "the preset has weights"
+    there = replace(READY, method=method, fob_weights="mine.pth", fob_weights_known=True)
+    assert panel_state(there).ready
 
 
 def test_overwriting_matters_only_in_an_existing_segmentation():

@@ -86,7 +86,9 @@ def test_choices_are_the_library_s_words():
     from FewShotSAMLib.apps.options import STRATEGIES
     from FewShotSAMLib.data.slicing import AXES
     from FewShotSAMLib.models.weights_catalogue import catalogue
+    from FewShotSAMLib.segmentation.segmenter import METHODS
 
+    assert tuple(m.value for m in choices.Method) == METHODS
     assert {p.value for p in choices.Preset} <= set(catalogue().presets)
     assert {s.value for s in choices.Strategy} <= set(STRATEGIES)
     assert {a.value for a in choices.Axis} == {"auto", *AXES}

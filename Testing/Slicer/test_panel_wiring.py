@@ -67,7 +67,8 @@ def parameters(**changes):
         "volume": None, "supportSource": choices.SupportSource.segmentation,
         "supportSegmentation": None, "supportFile": "", "skippedStructures": [],
         "preset": choices.Preset.embedded, "into": choices.Into.new, "output": None,
-        "overwrite": choices.Overwrite.never, "strategy": choices.Strategy.propagate,
+        "overwrite": choices.Overwrite.never, "method": choices.Method.synpo,
+        "fobWeights": "", "strategy": choices.Strategy.propagate,
         "axis": choices.Axis.auto, "firstSlice": 0, "lastSlice": -1,
         "device": choices.Device.cpu, "precision": choices.Precision.fp32, "seed": 0,
         "doubtfulBelow": 0.8, "keepWarm": True,
@@ -277,6 +278,77 @@ def test_a_file_that_is_no_support_is_one_line(panel, tmp_path):
     settle()
     assert "notes.nrrd" in panel.ui.statusText.text
     assert "\n" not in panel.ui.statusText.text
+
+
+def save_untrained(path):
+    """FoB's small network with random weights: what it finds does not matter here."""
+    import torch
+
+    from FewShotSAMLib.models.embedded import load_embedded
+    from FewShotSAMLib.models.fob import embedded_config, save_fob
+    from FewShotSAMLib.models.fob_network import FobNetwork
+
+    torch.manual_seed(0)
+    model, _ = load_embedded(torch.device("cpu"))
+    network = FobNetwork(embedded_config(model.network.config))
+    save_fob(network, path, {"backbone_sha256": model.card.sha256})
+
+
+def test_fob_with_weights_of_ones_own(panel, tmp_path):
+    ui, path = panel.ui, tmp_path / "fob für mich.safetensors"
+    save_untrained(path)
+    line = ui.fobWeightsEdit.findChildren(application.QtWidgets.QLineEdit)[0]
+    assert not ui.fobWeightsEdit.enabled
+    panel.parameters.method = choices.Method.fob
+    settle()
+    assert ui.fobWeightsEdit.enabled
+    ui.fobWeightsEdit.currentPath = str(path)
+    settle()
+    line.backspace()
+    settle()
+    assert "there is no such file" in ui.statusText.text
+    assert not ui.segmentVolumeButton.enabled
+    ui.fobWeightsEdit.currentPath = str(path)
+    panel.parameters.firstSlice, panel.parameters.lastSlice = 6, 8
+    settle()
+    ui.segmentVolumeButton.click()
+    finish(panel)
+    assert panel.runs.last is not None, ui.statusText.text
+    result = panel.runs.last.result
+    assert (result.method, result.fob.name) == ("fob", path.stem)
+
+    ui.copyPythonButton.click()
+    text = application.clipboard()
+    assert "method='fob'" in text
+    assert f"fob={str(path)!r}" in text
+    line.clear()
+    assert panel.parameters.fobWeights == ""
+    ui.copyPythonButton.click()
+    assert "fob=" not in application.clipboard(), "the weights that belong to the preset"
+    ui.fobWeightsEdit.currentPath = str(path)
+    panel.parameters.method = choices.Method.synpo
+    settle()
+    ui.copyPythonButton.click()
+    assert "fob" not in application.clipboard(), "weights that nothing uses"
+
+
+def test_weights_of_fob_are_asked_for_when_it_is_chosen(panel, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWSHOTSAM_WEIGHTS", str(tmp_path))
+    panel.ui.fobWeightsEdit.currentPath = "fob-ct"
+    settle()
+    assert "download" not in panel.ui.statusText.text
+    panel.parameters.method = choices.Method.auto
+    settle()
+    assert "download fob-ct first" in panel.ui.statusText.text
+    assert panel.ui.installButton.enabled
+
+
+def test_bindings_go_with_the_parameters(panel):
+    first = panel.parameters
+    assert first.bindings
+    panel.set_parameters(parameters())
+    assert not first.bindings
+    assert panel.parameters.bindings
 
 
 def test_result_goes_into_the_chosen_segmentation(panel, scene):
