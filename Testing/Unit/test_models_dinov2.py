@@ -9,54 +9,19 @@ from torch.nn import functional as F
 
 pytest.importorskip("timm", reason="needs timm")
 
-import timm  # noqa: E402
+from small_networks import (  # noqa: E402
+    DEPTH,
+    GRID,
+    HEADS,
+    WIDTH,
+    dinov2_features,
+    meta_state,
+    small_dinov2,
+)
 
 from FewShotSAMLib.data.errors import InputError  # noqa: E402
-from FewShotSAMLib.models.checkpoints import load_into  # noqa: E402
-from FewShotSAMLib.models.dinov2 import (  # noqa: E402
-    DINOV2_MODELS,
-    Dinov2Features,
-    build_dinov2,
-    convert_state,
-)
-from FewShotSAMLib.models.interfaces import FeatureEncoder, ModelCard  # noqa: E402
-
-CPU = torch.device("cpu")
-WIDTH, DEPTH, HEADS, GRID = 32, 3, 4, 4
-
-
-def meta_state(*, registers: bool = False, swiglu: bool = False, grid: int = GRID) -> dict:
-    """A small checkpoint in the key layout of Meta's files."""
-    generator = torch.Generator().manual_seed(0)
-
-    def random(*shape: int, scale: float = 0.3) -> Tensor:
-        return torch.randn(*shape, generator=generator) * scale
-
-    state = {
-        "cls_token": random(1, 1, WIDTH),
-        "pos_embed": random(1, 1 + grid * grid, WIDTH),
-        "mask_token": random(1, WIDTH),
-        "patch_embed.proj.weight": random(WIDTH, 3, 14, 14, scale=0.05),
-        "patch_embed.proj.bias": random(WIDTH),
-    }
-    if registers:
-        state["register_tokens"] = random(1, 4, WIDTH)
-    hidden = 2 * ((int(4 * WIDTH * 2 / 3) + 7) // 8 * 8) // 2 if swiglu else 4 * WIDTH
-    for n in range(DEPTH):
-        b = f"blocks.{n}."
-        inner = ("mlp.w12", 2 * hidden, "mlp.w3") if swiglu else ("mlp.fc1", hidden, "mlp.fc2")
-        state |= {
-            b + "norm1.weight": 1 + random(WIDTH), b + "norm1.bias": random(WIDTH),
-            b + "attn.qkv.weight": random(3 * WIDTH, WIDTH), b + "attn.qkv.bias": random(3 * WIDTH),
-            b + "attn.proj.weight": random(WIDTH, WIDTH), b + "attn.proj.bias": random(WIDTH),
-            b + "ls1.gamma": random(WIDTH),
-            b + "norm2.weight": 1 + random(WIDTH), b + "norm2.bias": random(WIDTH),
-            f"{b}{inner[0]}.weight": random(inner[1], WIDTH),
-            f"{b}{inner[0]}.bias": random(inner[1]),
-            f"{b}{inner[2]}.weight": random(WIDTH, hidden), f"{b}{inner[2]}.bias": random(WIDTH),
-            b + "ls2.gamma": random(WIDTH),
-        }
-    return state | {"norm.weight": 1 + random(WIDTH), "norm.bias": random(WIDTH)}
+from FewShotSAMLib.models.dinov2 import build_dinov2  # noqa: E402
+from FewShotSAMLib.models.interfaces import FeatureEncoder  # noqa: E402
 
 
 def by_hand(state: dict, images: Tensor) -> Tensor:
@@ -100,19 +65,6 @@ def by_hand(state: dict, images: Tensor) -> Tensor:
     return norm(x, "norm")[:, prefix:].mT.reshape(n, WIDTH, h, w)
 
 
-def small(name: str, state: dict, grid: int = GRID) -> torch.nn.Module:
-    options = {"embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS, "img_size": 14 * grid}
-    if "giant" in name:
-        options["mlp_ratio"] = state["blocks.0.mlp.w12.weight"].shape[0] / WIDTH
-    network = timm.create_model(DINOV2_MODELS[name], num_classes=0, **options)
-    load_into(network, convert_state(network, state), source="test")
-    return network
-
-
-def features_of(network, precision: str = "fp32") -> Dinov2Features:
-    return Dinov2Features(network, ModelCard("test"), CPU, precision)
-
-
 @pytest.mark.parametrize(
     ("name", "registers", "swiglu"),
     [
@@ -125,7 +77,7 @@ def features_of(network, precision: str = "fp32") -> Dinov2Features:
 def test_metas_checkpoint_gives_metas_forward(name, registers, swiglu):
     state = meta_state(registers=registers, swiglu=swiglu)
     kept = {key: t.clone() for key, t in state.items()}
-    encoder = features_of(small(name, state))
+    encoder = dinov2_features(small_dinov2(name, state))
     assert isinstance(encoder, FeatureEncoder)
     assert state.keys() == kept.keys()  # the caller's dictionary is left whole
     images = torch.rand(2, 3, 14 * GRID, 14 * GRID)
@@ -139,7 +91,7 @@ def test_the_position_grid_is_resampled():
     grid = state["pos_embed"][:, 1:].mT.reshape(1, WIDTH, GRID, GRID)
     finer = F.interpolate(grid, size=(7, 7), mode="bicubic", antialias=True)
     images = torch.rand(1, 3, 98, 98)
-    found = features_of(small("dinov2-small", state, grid=7)).encode(images)
+    found = dinov2_features(small_dinov2("dinov2-small", state, grid=7)).encode(images)
     state["pos_embed"] = torch.cat([state["pos_embed"][:, :1], finer.flatten(2).mT], 1)
     torch.testing.assert_close(found, by_hand(state, images), atol=1e-4, rtol=1e-4)
 
@@ -149,24 +101,24 @@ def test_sinders_stray_key_is_dropped():
     images = torch.rand(1, 3, 14 * GRID, 14 * GRID)
     stray = dict(state, reg_token=torch.randn(1, 4, WIDTH))
     del stray["mask_token"]
-    found = features_of(small("sinder-giant", stray)).encode(images)
+    found = dinov2_features(small_dinov2("sinder-giant", stray)).encode(images)
     torch.testing.assert_close(found, by_hand(state, images), atol=1e-4, rtol=1e-4)
 
 
 def test_timms_own_checkpoint_loads_again():
-    network = small("dinov2-small-registers", meta_state(registers=True))
+    network = small_dinov2("dinov2-small-registers", meta_state(registers=True))
     images = torch.rand(1, 3, 14 * GRID, 14 * GRID)
-    again = small("dinov2-small-registers", network.state_dict())
+    again = small_dinov2("dinov2-small-registers", network.state_dict())
     torch.testing.assert_close(
-        features_of(again).encode(images), features_of(network).encode(images)
+        dinov2_features(again).encode(images), dinov2_features(network).encode(images)
     )
 
 
 def test_half_precision_is_close_and_comes_back_as_float32():
-    network = small("dinov2-small", meta_state())
+    network = small_dinov2("dinov2-small", meta_state())
     images = torch.rand(1, 3, 14 * GRID, 14 * GRID)
-    exact = features_of(network).encode(images)
-    half = features_of(network, "bf16").encode(images)
+    exact = dinov2_features(network).encode(images)
+    half = dinov2_features(network, precision="bf16").encode(images)
     assert half.dtype == torch.float32
     cosine = F.cosine_similarity(exact, half, dim=1)
     assert 0.99 < cosine.min() < 1
@@ -191,6 +143,6 @@ def test_a_missing_package_names_the_command(monkeypatch):
 @pytest.mark.parametrize("name", ["dinov2-small", "dinov2-small-registers"])
 @pytest.mark.slow
 def test_full_size_gives_sams_grid(name):
-    encoder = features_of(build_dinov2(name))
+    encoder = dinov2_features(build_dinov2(name))
     assert encoder.input_size == 896
     assert encoder.encode(torch.rand(1, 3, 896, 896)).shape == (1, 384, 64, 64)

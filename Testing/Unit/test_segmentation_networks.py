@@ -14,11 +14,15 @@ pytest.importorskip("sam2", reason="needs sam2")
 pytest.importorskip("timm", reason="needs timm")
 
 from small_abdomens import LIVER, STRATEGIES, marked, two_patients  # noqa: E402
-from test_models_dinov2 import features_of, meta_state, small  # noqa: E402
-from test_models_sam import model_of as sam_model  # noqa: E402
-from test_models_sam import small_sam  # noqa: E402
-from test_models_sam2 import model_of as sam2_model  # noqa: E402
-from test_models_sam2 import small_sam2  # noqa: E402
+from small_networks import (  # noqa: E402
+    dinov2_features,
+    meta_state,
+    sam2_model,
+    sam_model,
+    small_dinov2,
+    small_sam,
+    small_sam2,
+)
 
 from FewShotSAMLib.apps.phantom import Phantom  # noqa: E402
 from FewShotSAMLib.data.support import Support  # noqa: E402
@@ -42,7 +46,7 @@ def networks() -> dict[str, torch.nn.Module]:
     return {
         "sam": small_sam(256),
         "sam2": small_sam2(256),
-        "dinov2": small("dinov2-small", meta_state()),  # 4 x 4 cells, SAM's are 16 x 16
+        "dinov2": small_dinov2("dinov2-small", meta_state()),  # 4 x 4 cells, SAM's are 16 x 16
     }
 
 
@@ -53,7 +57,7 @@ def encoders(networks: dict, name: str) -> Encoders:
     return Encoders(
         {"sam": sam_model, "sam2": sam2_model}[model](networks[model])
         if model in networks else own,
-        {"dinov2": lambda: features_of(networks["dinov2"]), "embedded": lambda: matching,
+        {"dinov2": lambda: dinov2_features(networks["dinov2"]), "embedded": lambda: matching,
          "": lambda: None}[features](),
         CPU,
     )  # fmt: skip
