@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..data.errors import InputError
 from .embedded_network import EmbeddedConfig, EmbeddedNetwork, Pyramid
 from .interfaces import Embeddings, ModelCard, PromptBatch
+from .own_weights import read_weights, write_weights
 from .precision import autocast, choose_precision
 from .resources import models_folder, sha256_of
 
@@ -106,13 +103,7 @@ class EmbeddedFeatures:
 
 def save_network(network: EmbeddedNetwork, path: Path, provenance: dict[str, str]) -> None:
     """Writes weights in half precision with their configuration, whole or not at all."""
-    tensors = {
-        name: t.detach().cpu().to(torch.float16).contiguous()
-        for name, t in network.state_dict().items()
-    }
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, {"config": json.dumps(asdict(network.config)), **provenance})
-    partial.replace(path)
+    write_weights(network, path, provenance)
 
 
 def read_network(path: Path) -> EmbeddedNetwork:
@@ -123,14 +114,7 @@ def read_network(path: Path) -> EmbeddedNetwork:
     """
     if not path.is_file():
         raise InputError(f"{path}: the embedded model's weights are missing; install again")
-    try:
-        with safe_open(path, "pt") as file:
-            config = json.loads((file.metadata() or {}).get("config", "null"))
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as problem:
-        raise InputError(f"{path}: not readable as safetensors ({problem})") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: holds no configuration of an embedded model")
+    config, tensors, _ = read_weights(path, "an embedded model")
     try:
         network = EmbeddedNetwork(
             EmbeddedConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -20,6 +16,7 @@ from .embedded import EmbeddedModel
 from .embedded_network import EmbeddedConfig, Pyramid
 from .fob_network import FobConfig, FobNetwork
 from .interfaces import Embeddings, ModelCard
+from .own_weights import read_weights, write_weights
 from .precision import autocast, choose_precision
 from .resources import sha256_of
 
@@ -120,13 +117,7 @@ def _join_norms(module: nn.Module) -> None:
 
 def save_fob(network: FobNetwork, path: Path, provenance: dict[str, str]) -> None:
     """Writes weights in half precision with their configuration, whole or not at all."""
-    tensors = {
-        name: (t.half() if t.is_floating_point() else t).detach().cpu().contiguous()
-        for name, t in network.state_dict().items()
-    }
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, {"config": json.dumps(asdict(network.config)), **provenance})
-    partial.replace(path)
+    write_weights(network, path, provenance)
 
 
 def read_fob(path: Path, modality: str = "any") -> tuple[FobNetwork, dict[str, str]]:
@@ -152,22 +143,13 @@ def read_fob(path: Path, modality: str = "any") -> tuple[FobNetwork, dict[str, s
 def _read_own(path: Path) -> tuple[FobNetwork, dict[str, str]]:
     if not path.is_file():
         raise InputError(f"{path}: FoB's weights are missing")
-    try:
-        with safe_open(path, "pt") as file:
-            said = dict(file.metadata() or {})
-            config = json.loads(said.pop("config", "null"))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as problem:
-        raise InputError(f"{path}: not readable as safetensors ({problem})") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: holds no configuration of a FoB network")
+    config, state, said = read_weights(path, "a FoB network")
     try:
         sizes = FobConfig(**(config | {"pyramid": tuple(config.get("pyramid", ()))}))
         network = FobNetwork(sizes)
     except (TypeError, ValueError, RuntimeError) as problem:  # PyTorch's, for impossible sizes
         reason = str(problem).strip().splitlines()[0]
         raise InputError(f"{path}: its configuration is of another version ({reason})") from None
-    state = {n: t.float() if t.is_floating_point() else t for n, t in state.items()}
     load_into(network, state, source=str(path))
     return network, said
 
