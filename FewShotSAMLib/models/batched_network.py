@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +44,9 @@ class BatchedNetwork(ABC):
         self.dtype = choose_precision(device, precision)
         self.network = network
         self._runner = BatchRunner(network, device, card.name, memory or MemoryPolicy())
+        self._begins_on_cpu = device.type == "cpu"
         # On a CPU one slice keeps all cores busy, and its values stay in the caches.
-        self.slices_at_once = 1 if device.type == "cpu" else self.most_slices
+        self.slices_at_once = 1 if self._begins_on_cpu else self.most_slices
 
     @staticmethod
     @abstractmethod
@@ -65,25 +67,15 @@ class BatchedNetwork(ABC):
 
 
 class PromptedNetwork(BatchedNetwork):
-    """A `BatchedNetwork` that answers prompts with three masks each, as those of SAM do.
-
-    Attributes:
-        prompts_at_once: prompts of a batch, to begin with.
-    """
+    """A `BatchedNetwork` that answers prompts with three masks each, as those of SAM do."""
 
     uses_confidence = False
     judges_presence = False
 
-    def __init__(
-        self,
-        network: nn.Module,
-        card: ModelCard,
-        device: torch.device,
-        precision: str = "auto",
-        memory: MemoryPolicy | None = None,
-    ) -> None:
-        super().__init__(network, card, device, precision, memory)
-        self.prompts_at_once = 4 if device.type == "cpu" else 64
+    @cached_property
+    def prompts_at_once(self) -> int:
+        """Prompts of a batch, to begin with."""
+        return 4 if self._begins_on_cpu else 64
 
     @torch.inference_mode()
     def embed(self, images: Tensor) -> Embeddings:
