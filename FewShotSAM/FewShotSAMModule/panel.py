@@ -117,12 +117,9 @@ class Panel(slicer.util.VTKObservationMixin):
         self.parameters = parameters
         if parameters is None:
             return
-        # Not connectGui: up to Slicer 5.8 that returns no tag, and nothing could be unbound.
-        self._bound = parameters.connectParametersToGui(_bound_widgets(self.ui))
+        self._bound = parameters.connectGui(self.ui)
         self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._on_modified)
-        self.ui.segmentationSelector.setCurrentNode(parameters.supportSegmentation)
-        self.ui.supportFileEdit.currentPath = parameters.supportFile
-        self.ui.fobWeightsEdit.currentPath = parameters.fobWeights
+        self._show_unbound()
         if parameters.volume is None:
             # Label maps are scalar volumes too.
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
@@ -248,6 +245,15 @@ class Panel(slicer.util.VTKObservationMixin):
         """Many events, one refresh."""
         self._soon.start()
 
+    def _show_unbound(self) -> None:
+        """Shows the parameters that no `SlicerParameterName` binds; a script or a scene that was
+        loaded into this one changes them as well."""
+        ui, p = self.ui, self.parameters
+        ui.segmentationSelector.setCurrentNode(p.supportSegmentation)
+        for edit, path in ((ui.supportFileEdit, p.supportFile), (ui.fobWeightsEdit, p.fobWeights)):
+            if edit.currentPath != path:  # or the cursor would leave its place
+                edit.currentPath = path
+
     def _show_inputs(self) -> None:
         p = self.parameters
         seen = (p.volume, p.supportSegmentation)
@@ -303,6 +309,7 @@ class Panel(slicer.util.VTKObservationMixin):
     # What a person does
 
     def _on_modified(self, _caller: Any, _event: Any) -> None:
+        self._show_unbound()
         self._show_inputs()
         self.refresh_soon()
 
@@ -340,12 +347,6 @@ class Panel(slicer.util.VTKObservationMixin):
         text = self.request.script(inspect.signature(self.logic.segment))
         qt.QApplication.clipboard().setText(text)
         self.say(_("The script is on the clipboard."))
-
-
-def _bound_widgets(ui: Any) -> dict[str, Any]:
-    """Parameter -> the widget that the .ui binds to it."""
-    named = ((widget.property("SlicerParameterName"), widget) for widget in vars(ui).values())
-    return {name: widget for name, widget in named if name}
 
 
 def _typed(path_edit: Any) -> Any:

@@ -89,8 +89,9 @@ class PromptsPanel:
         if panel.runs.watch.busy:
             self._moved.start()  # when the run is over
             return
-        self._place, self._changed = place[:2], {}
-        panel.runs.segment_slice(commit=False, done=self._take)
+        here = place[:2]
+        self._place, self._changed = here, {}
+        panel.runs.segment_slice(commit=False, done=lambda run: self._take(run, here))
 
     def _run_again(self) -> None:
         """A point was moved, added or deleted, and rests."""
@@ -107,8 +108,10 @@ class PromptsPanel:
         self._changed[label] = self._points.prompts()
         panel.runs.segment_slice(dict(self._changed), done=self._take_again)
 
-    def _take(self, run: Any) -> None:
-        if not self._wanted:  # the boxes were unticked meanwhile
+    def _take(self, run: Any, place: tuple[int, int]) -> None:
+        # Meanwhile the boxes may have been unticked, or the view may have gone to another slice,
+        # whose points are asked for next.
+        if not self._wanted or self._place != place:
             return
         self._answer = run.answer
         box = self._panel.ui.promptStructureBox

@@ -37,19 +37,28 @@ class StructuresList:
 
     def show(self, segmentation_node: Any | None, skipped: Iterable[str]) -> None:
         """Lists the segments of a segmentation; ``skipped`` ones are not ticked."""
+        before = self.segments
         self.segments = tuple(read_segments(segmentation_node)) if segmentation_node else ()
         skipped = set(skipped)
         self._filling = True
+        # The same lines stay: a tick tells of itself in the middle of Qt's own work on its line,
+        # and the keyboard keeps its place.
+        if self.segments != before:
+            self._fill()
+        for row, info in enumerate(self.segments):
+            state = qt.Qt.Unchecked if info.id in skipped else qt.Qt.Checked
+            self._list.item(row).setCheckState(state)
+        self._filling = False
+
+    def _fill(self) -> None:
         self._list.clear()
         for info in self.segments:
             item = qt.QListWidgetItem(info.name)
             item.setData(_ID, info.id)
-            item.setCheckState(qt.Qt.Unchecked if info.id in skipped else qt.Qt.Checked)
             swatch = qt.QPixmap(12, 12)
             swatch.fill(qt.QColor.fromRgbF(*info.colour))
             item.setIcon(qt.QIcon(swatch))
             self._list.addItem(item)
-        self._filling = False
 
     def _skipped(self) -> list[str]:
         items = (self._list.item(row) for row in range(self._list.count))

@@ -225,6 +225,47 @@ def test_points_are_shown_and_a_moved_one_segments_the_slice_again(panel, scene)
     panel.enter()
 
 
+def test_scrolling_while_points_are_looked_up_shows_those_of_the_slice_at_rest(panel):
+    show(panel, 5)
+    panel.ui.showPromptsBox.click()
+    assert panel.runs.watch.busy
+    show(panel, 7)
+    settle(lambda: panel.prompts.shown)
+    settle()
+    inside = [
+        node for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
+        if node.GetName().endswith("inside")
+    ]  # fmt: skip
+    assert len(inside) == 1
+    assert panel.prompts._place == (0, 7)
+
+
+def test_a_tick_by_keyboard_keeps_its_place(panel):
+    real = panel.ui.structuresList.real
+    real.setCurrentRow(2)
+    item = real.item(2)
+    item.setCheckState(application.QtCore.Qt.Unchecked)
+    settle()
+    assert len(panel.structures.chosen) == 3
+    assert real.currentRow() == 2
+    panel.parameters.skippedStructures = []
+    panel.structures.show(panel.parameters.supportSegmentation, [])
+    assert real.item(2) is item
+    assert len(panel.structures.chosen) == 4
+    info = panel.structures.segments[2]
+    segment = panel.parameters.supportSegmentation.GetSegmentation().GetSegment(info.id)
+    segment.SetName("Milz")
+    settle(lambda: panel.structures.segments[2].name == "Milz")
+    assert real.item(2).text() == "Milz"
+
+
+def test_what_a_script_sets_is_shown(panel, tmp_path):
+    panel.parameters.fobWeights = "fob-mr"
+    panel.parameters.supportFile = str(tmp_path / "liver.nrrd")
+    assert panel.ui.fobWeightsEdit.currentPath == "fob-mr"
+    assert panel.ui.supportFileEdit.currentPath == str(tmp_path / "liver.nrrd")
+
+
 def test_a_slice_of_the_result_becomes_a_support_and_runs_again(panel):
     ui = panel.ui
     panel.parameters.firstSlice, panel.parameters.lastSlice = 5, 10
