@@ -16,17 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from small_abdomens import LIVER, SPLEEN, marked
 
 from FewShotSAMLib.apps import parcels
 from FewShotSAMLib.apps.messages import Message, read_message, write_message
-from FewShotSAMLib.apps.phantom import Phantom, abdomen
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.prompting.point_prompts import PointPrompts
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = {"shape": (8, 64, 64), "spacing": (5.2, 5.2, 25.0)}
 MODEL = {"device": "cpu"}
-LIVER, SPLEEN = 1, 4
 
 
 # -------------------------------------------------------------------------------- messages
@@ -94,16 +92,8 @@ def test_objects_are_neither_sent_nor_taken():
 
 
 @pytest.fixture(scope="module")
-def patient() -> Phantom:
-    return abdomen(**SMALL)
-
-
-@pytest.fixture(scope="module")
 def support(patient) -> Support:
-    return Support.from_labels(
-        patient.image, patient.marked(patient.marked_slice()), axis="axial",
-        keep_labels=[LIVER, SPLEEN],
-    )  # fmt: skip
+    return marked(patient, LIVER, SPLEEN)
 
 
 def through_a_pipe(message: Message) -> Message:
