@@ -99,6 +99,10 @@ class Installation:
         if self._step is not None:
             self._step.cancel()
 
+    def forget(self) -> None:
+        """The scene goes away: the installation goes on, and no run follows it."""
+        self._then = None
+
     def greet(self) -> None:
         """Starts the segmentation process in the background and shows its device and memory."""
         if self._job is None and not self._missing and not self._panel.runs.watch.busy:
@@ -119,7 +123,8 @@ class Installation:
         """The panel goes away."""
         self.cancel()
         self._timer.stop()
-        self._job = None
+        self._job = self._step = self._then = None
+        self._steps = []
 
     def _agrees(self) -> bool:
         if slicer.app.testingEnabled():  # where every question is answered with yes
@@ -145,8 +150,11 @@ class Installation:
                 qt.QTimer.singleShot(_EVERY_MS, self._run_here)
 
     def _run_here(self) -> None:
+        if self._step is None:  # the panel went away in the meantime
+            return
         try:
-            self._step.run()
+            if not self._cancelled:
+                self._step.run()
         except InstallCancelled:
             self._cancelled = True
         except InstallError as problem:

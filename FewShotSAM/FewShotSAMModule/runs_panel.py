@@ -46,6 +46,7 @@ class RunsPanel:
     def drop(self) -> None:
         """The scene goes away."""
         self.watch.drop()
+        self._panel.installation.forget()
         self.last = None
 
     def segment_volume(self) -> None:
@@ -114,8 +115,6 @@ class RunsPanel:
 
     def _begin(self, begin: Callable[[], Any], over: Callable[[Any], None]) -> None:
         panel = self._panel
-        if panel.parameters is None:  # the scene was closed while something was installed
-            return
         try:
             run = begin()
         except InputError as problem:

@@ -384,6 +384,56 @@ def test_weights_of_fob_are_asked_for_when_it_is_chosen(panel, tmp_path, monkeyp
     assert panel.ui.installButton.enabled
 
 
+class Package:
+    """Something to install, in no time."""
+
+    title, in_background, progress = "scipy>=1.10", False, None
+
+    def __init__(self, there):
+        self._there = there
+
+    def run(self):
+        self._there.append(self)
+
+    def cancel(self):
+        """Not in the middle."""
+
+
+@pytest.mark.parametrize("ending", ["go on", "close the scene", "cancel", "close the panel"])
+def test_a_run_follows_its_installation(panel, scene, monkeypatch, ending):
+    from FewShotSAMModule import dependencies
+
+    there = []
+    lacking = dependencies.Missing("scipy", "needed", dependencies.PACKAGE, "scipy>=1.10")
+    monkeypatch.setattr(dependencies, "missing", lambda **_: () if there else (lacking,))
+    monkeypatch.setattr(dependencies, "steps", lambda _: [Package(there)])
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *_: True, raising=False)
+    panel.parameters.firstSlice, panel.parameters.lastSlice = 6, 8
+    before = len(segmentations())
+    panel.ui.segmentVolumeButton.click()
+    assert panel.installation.busy
+    if ending == "close the scene":
+        panel.set_parameters(None)
+        scene.Clear(False)
+        panel.set_parameters(parameters())
+    elif ending == "cancel":
+        panel.ui.cancelButton.click()
+    elif ending == "close the panel":
+        panel.close()
+        panel.set_parameters(parameters())
+    finish(panel)
+    settle()
+    assert len(there) == (ending in ("go on", "close the scene"))
+    if ending == "go on":
+        assert len(segmentations()) == before + 1
+    elif ending == "close the scene":
+        assert not segmentations()
+    else:
+        assert len(segmentations()) == before
+    if ending == "close the panel":
+        panel.enter()
+
+
 def test_bindings_go_with_the_parameters(panel):
     first = panel.parameters
     assert first.bindings
