@@ -40,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "quick to train, for '--model embedded'",
     )
     parser.add_argument(
-        "--refinement", choices=("official", "repaired"), default="repaired",
-        help="the last step that moves the points: as published, where it never learns, or with "
-        "its two mistakes mended (default)",
+        "--refinement", choices=("none", "official", "repaired"), default="none",
+        help="the last step that moves the points: left out (default), as published, where it "
+        "never learns, or with its mistakes mended, which moved points into structures",
     )
     parser.add_argument(
         "--modality", choices=("auto", "CT", "MR"), default="auto",

@@ -25,7 +25,7 @@ def embedded_config(backbone: EmbeddedConfig | None = None, **changes: object) -
     """The small FoB on the embedded model's pyramid."""
     e = backbone or EmbeddedConfig()
     known = {
-        "backbone": "embedded", "channels": 96, "refinement": "repaired", "framing": "body",
+        "backbone": "embedded", "channels": 96, "refinement": "none", "framing": "body",
         "key_stride": 4, "neck": 3,
         "pyramid": (*e.pyramid, e.position, e.matching),
     }

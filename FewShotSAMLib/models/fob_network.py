@@ -39,7 +39,10 @@ class FobConfig:
             the last two are the similarity features.
         refinement: "official", as published: the sampler is fed pixel coordinates, prototypes
             in sorted order are paired with unsorted points, and nothing reaches these weights in
-            training. "repaired": normalised coordinates, one order, gradients.
+            training. "repaired": normalised coordinates, one order, gradients. "none": points
+            stay where the heat maps found them. Repaired, it learns to move points towards the
+            mean of where they might be, which is nearer to the structure and often inside of it
+            (Testing/Accuracy/fob_refinement.py); published, it hardly moves them.
         framing: what a picture shows: "slice", the whole slice stretched to the square, or
             "body", the square around the body that the promptable model sees.
         modality: "CT", "MR" or "any", what the weights were trained on.
@@ -53,14 +56,14 @@ class FobConfig:
     key_stride: int = 1
     neck: int = 0
     pyramid: tuple[int, ...] = ()
-    refinement: Literal["official", "repaired"] = "official"
+    refinement: Literal["official", "repaired", "none"] = "official"
     framing: Literal["slice", "body"] = "slice"
     modality: str = "any"
 
     def __post_init__(self) -> None:
         for name, known in (
             ("backbone", ("resnet101", "embedded")),
-            ("refinement", ("official", "repaired")),
+            ("refinement", ("official", "repaired", "none")),
             ("framing", ("slice", "body")),
             ("modality", MODALITIES),
         ):
@@ -357,7 +360,8 @@ class FobNetwork(nn.Module):
         self.masked_attention = MaskedAttention(c)
         # Of the coarse map, in training: background counts a tenth.
         self.nllloss = nn.NLLLoss(weight=torch.tensor([0.1, 1.0]))
-        self.refine = Refinement(c)
+        if c.refinement != "none":
+            self.refine = Refinement(c)
         if c.backbone == "embedded":  # maps start near their targets, which are mostly zero
             nn.init.normal_(self.masked_attention.learnable_pos, std=0.1)
             nn.init.zeros_(self.head.head[-1].weight)

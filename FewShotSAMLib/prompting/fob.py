@@ -145,8 +145,10 @@ class Fob:
         """Points moved by the refinement (section 2.8): (B, K, 2).
 
         As published, prototypes are pooled in sorted order and paired with the points as they
-        came; "repaired" sorts the points too.
+        came; "repaired" sorts the points too; "none" leaves them alone.
         """
+        if self.config.refinement == "none":
+            return found
         ordered = torch.stack(
             [torch.from_numpy(in_order(p)) for p in found.detach().cpu().numpy()]
         ).to(found)
@@ -159,7 +161,8 @@ class Fob:
     ) -> list[PointPrompts]:
         """Point prompts of each of the B queries (section 2.9): positives, then negatives.
 
-        A support without a ring, and "repaired" heat maps without a place, give no negatives.
+        A support without a ring gives no negatives, and unless the refinement is "official", nor
+        does a heat map without a place.
         """
         result = []
         points = answer.points.detach().float().cpu().numpy()
@@ -169,6 +172,8 @@ class Fob:
             negatives = points[index]
             if self.config.refinement == "repaired":
                 negatives = negatives[seen[index][order_of(found[index])]]
+            elif self.config.refinement == "none":
+                negatives = negatives[seen[index]]
             if has_ring is not None and not has_ring[index]:
                 negatives = negatives[:0]
             result.append(PointPrompts.of(spread_positives(coarse), negatives))

@@ -117,7 +117,7 @@ def fob_losses(fob: Fob, answer: FobAnswer, supports: list[FobSupport], batch: F
 
     repaired = fob.config.refinement == "repaired"
     points = answer.points if repaired else answer.points.detach()
-    wanted = sorted_target if repaired else target
+    wanted = target if fob.config.refinement == "official" else sorted_target
     background = torch.stack([s.background for s in supports])
     foreground = torch.stack([s.foreground for s in supports])
     alike = F.cosine_similarity(foreground[:, None], background, dim=2)

@@ -9,6 +9,7 @@ from ..models.checkpoints import load_into, read_checkpoint
 from ..models.fob import read_fob
 from ..models.fob_network import FobNetwork
 
+_REFINEMENT = "refine."
 _UNUSED = ("classifier.", "aux_classifier.")  # of torchvision's segmentation networks
 
 
@@ -28,9 +29,14 @@ def start_from(network: FobNetwork, path: Path) -> str:
     """
     state = read_checkpoint(path)
     if "masked_attention.learnable_pos" in state:
-        other, _ = read_fob(path)
-        load_into(network, other.state_dict(), source=str(path))
-        return "all weights"
+        theirs, own = read_fob(path)[0].state_dict(), network.state_dict()
+        # Variants differ in having a refinement: it begins anew where the other has none.
+        both = any(n in theirs for n in own if n.startswith(_REFINEMENT))
+        if not both:
+            theirs |= {n: t for n, t in own.items() if n.startswith(_REFINEMENT)}
+            theirs = {n: t for n, t in theirs.items() if n in own or not n.startswith(_REFINEMENT)}
+        load_into(network, theirs, source=str(path))
+        return "all weights" if both else "all weights but the refinement's"
     state = {
         name.removeprefix("backbone."): tensor
         for name, tensor in state.items() if not name.startswith(_UNUSED)

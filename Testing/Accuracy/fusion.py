@@ -38,7 +38,7 @@ from FewShotSAMLib.evaluation.protocol import (  # noqa: E402
 from FewShotSAMLib.evaluation.tables import build_table  # noqa: E402
 from FewShotSAMLib.prompting.fusion import joined_maps, joined_points  # noqa: E402
 from FewShotSAMLib.prompting.point_prompts import PointPrompts  # noqa: E402
-from FewShotSAMLib.prompting.synpo import SynPoSupport  # noqa: E402
+from FewShotSAMLib.prompting.synpo import SynPo, SynPoSupport  # noqa: E402
 from FewShotSAMLib.segmentation.background import BackgroundAnswer  # noqa: E402
 from FewShotSAMLib.segmentation.encoding import EncodedSlices  # noqa: E402
 from FewShotSAMLib.segmentation.segmenter import Segmenter, load_segmenter  # noqa: E402
@@ -132,7 +132,7 @@ def masks_of(c: Chunk, variant: Variant) -> tuple[np.ndarray, Points]:
     points, confidence, refined = variant(c)
     model, picture = c.work.slices.encoders.model, torch.arange(len(points))
     if refined:
-        synpo = replace_refine(c.work)
+        synpo = SynPo(replace(c.work.synpo.parameters, refine=True))
         logits = segment_slices(model, c.encoded, picture, points, confidence, synpo).logits
     else:
         logits = decode(
@@ -140,11 +140,6 @@ def masks_of(c: Chunk, variant: Variant) -> tuple[np.ndarray, Points]:
             confidence=None if confidence is None else confidence[:, None],
         ).logits
     return (c.work.frame.logits_to_slice(logits[:, None])[:, 0] > 0).numpy(), points
-
-
-def replace_refine(work: Work):  # noqa: ANN201
-    """SynPo with its refinement."""
-    return type(work.synpo)(replace(work.synpo.parameters, refine=True))
 
 
 def inside(points: np.ndarray, cover: np.ndarray) -> list[bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import fob_literal as literal
 import numpy as np
@@ -170,7 +171,7 @@ def test_the_repaired_points_are_drawn_to_their_own_targets():
     answer, supports = answered(fob)
     target, room = target_points(QUERIES, POINTS)
     assert room.tolist() == [True, True, False]
-    exact = FobAnswer(answer.coarse, answer.fit, answer.heat, target, ordered(target), answer.seen)
+    exact = replace(answer, found=target, points=ordered(target))
     assert fob_losses(fob, exact, supports, BATCH).points.item() == 0
 
 
@@ -223,6 +224,6 @@ def test_perfect_prompts_have_no_error():
     fob = small("official")
     answer, _ = answered(fob)
     target, _ = target_points(QUERIES, POINTS)
-    perfect = FobAnswer(QUERIES, answer.fit, answer.heat, target, target, answer.seen)
+    perfect = replace(answer, coarse=QUERIES, found=target, points=target)
     error = prompt_error(fob, perfect, BATCH)
     assert error == {"distance": 0, "negatives_inside": 0, "positives_inside": 1}

@@ -27,7 +27,7 @@ def test_it_is_small_whole_and_says_where_it_comes_from():
 def test_it_fits_the_embedded_model_that_ships():
     path = models_folder() / FILE
     network, said = read_fob(path)
-    assert network.config.backbone == "embedded" and network.config.refinement == "repaired"
+    assert network.config.backbone == "embedded" and network.config.refinement == "none"
     assert network.config.modality == "any" and network.config.framing == "body"
     model, _ = load_embedded(torch.device("cpu"))
     assert said["backbone_sha256"] == model.card.sha256

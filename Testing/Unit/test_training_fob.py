@@ -364,13 +364,28 @@ def test_the_published_network_trains_on_z_scored_slices(patients, tmp_path):
 
 
 def test_a_run_begins_with_the_weights_of_another(backbone, tmp_path):
-    one, other = small(backbone, seed=1), small(backbone, seed=2, refinement="official")
+    one = small(backbone, seed=1, refinement="repaired")
+    other = small(backbone, seed=2, refinement="official")
     save_fob(one.network, tmp_path / "fob.safetensors", {})
     assert start_from(other.network, tmp_path / "fob.safetensors") == "all weights"
     kept, _ = read_fob(tmp_path / "fob.safetensors")
     for name, tensor in kept.state_dict().items():
         assert torch.equal(other.network.state_dict()[name], tensor)
     assert other.network.config.refinement == "official", "the variant is the run's own"
+
+
+@pytest.mark.parametrize(("first", "then"), [("none", "repaired"), ("official", "none")])
+def test_a_refinement_that_the_other_lacks_begins_anew(backbone, tmp_path, first, then):
+    one = small(backbone, seed=1, refinement=first)
+    other = small(backbone, seed=2, refinement=then)
+    save_fob(one.network, tmp_path / "fob.safetensors", {})
+    before = {n: t.clone() for n, t in other.network.state_dict().items()}
+    said = start_from(other.network, tmp_path / "fob.safetensors")
+    assert said == "all weights but the refinement's"
+    kept, _ = read_fob(tmp_path / "fob.safetensors")
+    for name, tensor in other.network.state_dict().items():
+        own = name.startswith("refine.")
+        assert torch.equal(tensor, before[name] if own else kept.state_dict()[name])
 
 
 @pytest.mark.parametrize("kind", ["torchvision", "without its last layer", "deeplab"])
