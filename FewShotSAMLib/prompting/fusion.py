@@ -10,9 +10,9 @@ The rule, step by step (`Testing/Accuracy/fusion.py` measures each):
    SynMap value goes to the place where the product is highest, and so on. The joined map is the
    mean of SynMap and its reordered self: where both agree nothing changes.
 3. Positive points come from the joined map as SynPo takes them.
-4. Negative points are FoB's around the structure, but for those that lie where the joined map is
-   above its background's mean: a network that puts a point inside the structure does more harm
-   than nine others do good.
+4. Negative points are FoB's around the structure, but for those where the joined map is high: more
+   than a quarter of the way from the support's background to its foreground. One background point
+   inside the structure does more harm than nine around it do good.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from torch import Tensor
 
 from .point_prompts import PointPrompts
 from .synpo import SynPoSupport
+
+NEAR_BACKGROUND = 0.25  # share of the way from background to foreground
 
 
 def joined_maps(confidence: Tensor, alike: Tensor) -> Tensor:
@@ -51,11 +53,13 @@ def joined_points(
     Args:
         synpo: taken from the joined map; fob: FoB's.
         confidence: (R, R), the joined map.
-        support: whose background mean is the limit.
+        support: whose background and foreground set the limit.
     """
     negatives = fob.negatives
+    low, high = support.background_mean, support.self_confidence
+    limit = low + NEAR_BACKGROUND * (high - low)
     if len(negatives):
         side = np.array(confidence.shape[::-1]) - 1
         x, y = np.clip(np.rint(negatives), 0, side).astype(int).T
-        negatives = negatives[confidence[y, x] < support.background_mean]
+        negatives = negatives[confidence[y, x] < limit]
     return PointPrompts.of(synpo.positives, negatives)
