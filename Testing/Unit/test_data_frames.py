@@ -64,7 +64,12 @@ def test_a_bright_pixel_lands_where_its_point_does(frame, x, y):
     image[0, 0, y - 3 : y + 4, x - 3 : x + 4] = 1.0
     expected = frame.to_model([[x, y]])[0]
     np.testing.assert_allclose(centroid(frame.images_to_model(image)[0, 0]), expected, atol=0.25)
-    np.testing.assert_allclose(centroid(frame.masks_to_model(image > 0)[0, 0]), expected, atol=0.15)
+    # A blob within one model pixel has no place finer than that: it may lie at either of its ends.
+    pixel = frame.field.side_mm / frame.size
+    within = max(0.0, 1 - 7 * min(frame.spacing) / pixel) / 2
+    np.testing.assert_allclose(
+        centroid(frame.masks_to_model(image > 0)[0, 0]), expected, atol=max(0.15, within + 0.01)
+    )
 
 
 @pytest.mark.parametrize("size", [64, 256])

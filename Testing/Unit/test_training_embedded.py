@@ -263,6 +263,7 @@ def test_time_must_be_given(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_command_trains_logs_and_resumes(tmp_path):
     """One step of the real network, run as a person would."""
     folder = tmp_path / "a run"
@@ -271,7 +272,7 @@ def test_the_command_trains_logs_and_resumes(tmp_path):
         done = subprocess.run(
             [sys.executable, "-m", "FewShotSAMLib.training.embedded", "--minutes", minutes,
              "--device", "cpu", "--seed", "3", "--folder", str(folder)],
-            cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=280,
+            cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=560,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stderr
