@@ -47,7 +47,7 @@ class FewShotSAM(ScriptedLoadableModule):
             '<a href="https://github.com/FewShotSAM/FewShotSAM#in-3d-slicer">Documentation</a>'
         )
         parent.acknowledgementText = _(
-            "Prompts after SynPo (MICCAI 2025) and FoB (CVPR 2026). Networks: the embedded model of "
+            "Prompts after SynPo (MICCAI 2025) and FoB (CVPR 2026). Networks: the embedded ones of "
             "this project, Segment Anything 1 and 2.1 and DINOv2 (Meta)."
         )
         slicer.app.connect("startupCompleted()", register_sample_data)
