@@ -28,6 +28,7 @@ from FewShotSAMLib.apps.phantom import Phantom  # noqa: E402
 from FewShotSAMLib.data.support import Support  # noqa: E402
 from FewShotSAMLib.models.devices import ChosenDevice, choose_device  # noqa: E402
 from FewShotSAMLib.models.embedded import load_embedded  # noqa: E402
+from FewShotSAMLib.models.fob_choice import FobChoice  # noqa: E402
 from FewShotSAMLib.segmentation.encoding import Encoders  # noqa: E402
 from FewShotSAMLib.segmentation.segmenter import Segmenter  # noqa: E402
 
@@ -178,3 +179,23 @@ def test_a_network_that_had_to_leave_its_gpu_is_named(networks, patients):
         mine.image, marked(mine, 1), strategy="slices", range=(0, 0)
     )
     assert result.device == "cuda (GPU of a test; for want of memory test on cpu)"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(("name", "method"), [("sam", "fob"), ("sam2", "auto"), ("sam", "auto")])
+def test_the_shipped_fob_prompts_every_model(networks, patients, name, method, strategy):
+    """Its own encoder runs beside the foundation model's, on pictures of another size."""
+    mine, other = patients
+    support = marked(mine, LIVER)
+    some = encoders(networks, name)
+    fob = FobChoice(name, "embedded", some.model, CPU)
+    result = Segmenter(some, choose_device("cpu"), method, 0, fob).segment(
+        other.image, support, strategy=strategy
+    )
+    check(result, other, support, own=False)
+    assert result.fob is not None and result.fob.name == "fob-embedded"
+    points = [s.prompts for s in result.slices if s.prompts is not None]
+    assert points and any(len(p.negatives) for p in points)
+    height, width = other.image.shape[1:]
+    for p in points:
+        assert (p.points > -1).all() and (p.points < (width, height)).all()
