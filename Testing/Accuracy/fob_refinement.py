@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 from registration_baseline import MR_ORGANS, mr_cases  # noqa: E402
 
 from FewShotSAMLib.data.slicing import extract_slices  # noqa: E402
+from FewShotSAMLib.data.support import Support  # noqa: E402
 from FewShotSAMLib.evaluation.protocol import (  # noqa: E402
     Case,
     organ_slices,
@@ -81,13 +82,9 @@ def measure(model: FobModel, support: Case, query: Case) -> list[tuple[float, ..
         distances, inside = [], []
         truths, alone, guided = [], [], []
         for chunk, place in zip(query_chunks(given), support_slices(len(own)), strict=True):
-            drawn = np.where(support.labels.voxels == label, support.labels.voxels, 0)
-            keep = np.zeros_like(drawn)
-            keep[own[place]] = drawn[own[place]]
-            from FewShotSAMLib.data.support import Support
-
             one = Support.from_labels(
-                support.image, support.labels.with_voxels(keep), axis="axial"
+                support.image, support.labels, axis="axial", slices=[own[place]],
+                keep_labels=[label],
             )
             work = segmenter.work(query.image, [one])
             mine = segmenter.work(support.image, [one])
