@@ -123,10 +123,7 @@ def segment(
         return Work(job, writer, write)
 
     run = Run(preparation, begin, _nodes(preparation, output_segmentation), progress, callback)
-    if not wait:
-        return run
-    run.wait(_tick())
-    return run.check().node
+    return _waited(run).node if wait else run
 
 
 def segment_slice(
@@ -197,10 +194,13 @@ def segment_slice(
         return Work(job, writer, write)
 
     run = Run(preparation, begin, _nodes(preparation, output_segmentation), None, callback)
-    if not wait:
-        return run
+    return _waited(run).answer if wait else run
+
+
+def _waited(run: Run) -> Run:
+    """The run, over and well."""
     run.wait(_tick())
-    return run.check().answer
+    return run.check()
 
 
 def _writer(

@@ -276,7 +276,7 @@ def _command(args: argparse.Namespace) -> str:
 def _log(kind: str, folder: Path) -> Callable[[dict[str, float]], None]:
     """What is done with each row of the log, besides log.csv."""
     from ..data.errors import InputError
-    from ..training.fob import print_row
+    from ..training.run_log import print_row
 
     if kind == "csv":
         return print_row

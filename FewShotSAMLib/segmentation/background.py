@@ -42,7 +42,8 @@ class Background:
         encoders: what else reads the slices; FoB's features come from the embedded model's
             embeddings where those are there already.
         roi: slice pixels to the region of interest.
-        intensity, standard: what becomes black and white, and FoB's z-score.
+        intensity: what becomes black and white.
+        standard: the z-score, which networks on the embedded model's features do not read.
         method: "fob", its prompts as they are, or "auto", joined with SynPo's.
     """
 
@@ -52,7 +53,7 @@ class Background:
         encoders: Encoders,
         roi: SliceFrame,
         intensity: IntensityRange,
-        standard: Standard,
+        standard: Standard | None,
         method: str = "fob",
     ) -> None:
         self.method = method

@@ -19,7 +19,7 @@ from ..data.slicing import (
     slice_spacing,
     volume_field,
 )
-from ..data.standard import measure_standard
+from ..data.standard import Standard, measure_standard
 from ..data.support import Support
 from ..data.volume import Orientation, Segment, Volume
 from ..models.fob import FobModel
@@ -111,10 +111,7 @@ class Preparation:
         ))
         background = None
         if self.fob is not None:
-            background = Background(
-                self.fob, self.encoders, query.roi, query.intensity,
-                measure_standard(query.canonical), self.method,
-            )
+            background = self._background(query.roi, query.intensity, query.canonical)
         segments = common_segments(supports)
         prepared: dict[int, list[PreparedSlice]] = {label: [] for label in segments}
         drawn: list[DrawnSlice] = []
@@ -168,6 +165,19 @@ class Preparation:
             SliceFrame(shape, spacing, field, min(size, SynPoParameters.roi_size)),
         )
 
+    def _background(
+        self,
+        roi: SliceFrame,
+        intensity: IntensityRange,
+        volume: Volume,
+        standard: Standard | None = None,
+    ) -> Background:
+        """FoB on the slices of a volume; its z-score is measured where the network reads it and it
+        is not known."""
+        if standard is None and self.fob.config.backbone != "embedded":
+            standard = measure_standard(volume)
+        return Background(self.fob, self.encoders, roi, intensity, standard, self.method)
+
     def _prepare(
         self, support: Support, synpo: SynPo, prepared: dict[int, list[PreparedSlice]]
     ) -> None:
@@ -179,9 +189,8 @@ class Preparation:
         valid = inside_picture(roi, self.encoders.device)
         background = None
         if self.fob is not None:
-            standard = support.standard or measure_standard(support.volume)
-            background = Background(
-                self.fob, self.encoders, roi, support.intensity, standard, self.method
+            background = self._background(
+                roi, support.intensity, support.volume, support.standard
             )
         masks = {label: support.masks(label) for label in support.names}
         for place, image in enumerate(images):

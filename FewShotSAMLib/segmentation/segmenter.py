@@ -162,11 +162,12 @@ class Segmenter:
         supports = _as_list(supports)
         with monitor.stage("prepare"):
             axis = _common_axis(supports)
-            query = self._preparation(volume).query(volume, axis, window)
+            preparation = self._preparation(volume)
+            query = preparation.query(volume, axis, window)
             chosen = _range(query, range)
         monitor.show = _shower(query, preview)
         with monitor.stage("support"):
-            work = self._preparation(volume).work(query, supports, chosen, seed, assume_present)
+            work = preparation.work(query, supports, chosen, seed, assume_present)
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("write back"):
             labels = query.orientation.restore(put_slices(work.labels, axis))
@@ -221,9 +222,10 @@ class Segmenter:
         """
         supports = _as_list(supports)
         seed = self.seed if seed is None else seed
-        query = self._preparation(volume).query(volume, _common_axis(supports), window)
+        preparation = self._preparation(volume)
+        query = preparation.query(volume, _common_axis(supports), window)
         first, _ = _range(query, (slice_index, slice_index))
-        work = self._preparation(volume).work(query, supports, (first, first), seed)
+        work = preparation.work(query, supports, (first, first), seed)
         encoded = work.slices.one(first)
         proposals = propose(
             work.synpo, encoded, work.structures, work.valid, seed, work.background
@@ -263,8 +265,9 @@ class Segmenter:
         seed = self.seed if seed is None else seed
         key = (volume, *supports, window, seed)
         if self._opened is None or not _same(self._opened[0], key):
-            query = self._preparation(volume).query(volume, _common_axis(supports), window)
-            work = self._preparation(volume).work(query, supports, _range(query, None), seed)
+            preparation = self._preparation(volume)
+            query = preparation.query(volume, _common_axis(supports), window)
+            work = preparation.work(query, supports, _range(query, None), seed)
             work.slices.batch = 1  # neighbours are not asked for
             self._opened = (key, query, work)
         _, query, work = self._opened
@@ -282,8 +285,9 @@ class Segmenter:
     def work(self, volume: Volume, supports: Sequence[Support] | Support) -> Work:
         """The query made ready, for those who go on by themselves (canonical orientation)."""
         supports = _as_list(supports)
-        query = self._preparation(volume).query(volume, _common_axis(supports), None)
-        return self._preparation(volume).work(query, supports, _range(query, None), self.seed)
+        preparation = self._preparation(volume)
+        query = preparation.query(volume, _common_axis(supports), None)
+        return preparation.work(query, supports, _range(query, None), self.seed)
 
     def _preparation(self, volume: Volume) -> Preparation:
         """For this query's modality."""

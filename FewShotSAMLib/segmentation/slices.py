@@ -88,21 +88,22 @@ def propose(
     for structure in structures:
         maps = synpo.confidences(encoded.features, structure.supports)
         chosen = combine(synpo, maps, structure.supports)
-        points = synpo.prompts(chosen.confidence, chosen.supports, seed=seed, valid=valid)
-        confidence = chosen.confidence
+        confidence, answer = chosen.confidence, None
         if background is not None:
             best = [structure.prepared[index] for index in chosen.chosen.tolist()]
             answer = background.answer(encoded, [one.background for one in best])
-            points = answer.prompts
             if background.method == "auto":
                 confidence = joined_maps(confidence, answer.alike)
-                points = synpo.prompts(confidence, chosen.supports, seed=seed, valid=valid)
-                points = [
-                    joined_points(*each) for each in zip(
-                        points, answer.prompts, confidence.cpu().numpy(), chosen.supports,
-                        strict=True,
-                    )
-                ]
+        if answer is not None and background.method == "fob":
+            points = answer.prompts
+        else:
+            points = synpo.prompts(confidence, chosen.supports, seed=seed, valid=valid)
+        if answer is not None and background.method == "auto":
+            maps = confidence.cpu().numpy()
+            points = [
+                joined_points(*each)
+                for each in zip(points, answer.prompts, maps, chosen.supports, strict=True)
+            ]
         proposals.append(Proposal(confidence, points, chosen.affinity))
     return proposals
 

@@ -8,7 +8,6 @@ stopped and resumed; what is shipped is the moving average of the weights.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import pickle
@@ -29,6 +28,7 @@ from ..models.embedded_network import EmbeddedConfig, EmbeddedNetwork
 from ..models.resources import sha256_of
 from .episodes import random_episodes, training_prompts
 from .losses import Losses, losses, synergy_maps, unit_features
+from .run_log import append_row, print_row
 
 
 @dataclass(frozen=True)
@@ -181,13 +181,8 @@ def _log(
     row |= dict(zip(("contrast", "synergy", "mask", "quality"),
                     (round(m, 4) for m in means), strict=True))
     row |= {f"dice_{k}": round(v, 4) for k, v in dice.items()}
-    fresh = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, row)
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
-    print("  ".join(f"{k} {v}" for k, v in row.items()), file=sys.stderr, flush=True)
+    append_row(path, row)
+    print_row(row)
 
 
 def export(run: Training, path: Path, **known: str) -> None:

@@ -6,10 +6,8 @@ generated pictures (`fob_generated`).
 
 from __future__ import annotations
 
-import csv
 import json
 import pickle
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -27,6 +25,7 @@ from ..models.fob import pyramid_maps
 from ..models.fob_network import FobConfig, FobNetwork
 from ..prompting.fob import Fob
 from .fob_losses import FobBatch, FobLosses, answers, fob_losses, prompt_error, usable
+from .run_log import append_row
 
 LOSSES = ("heat", "fit", "points", "contrast", "coarse", "place")
 
@@ -254,15 +253,5 @@ def _log(
     row = {"step": run.step, "minutes": round(run.seconds / 60, 2)}
     row |= {name: float(f"{value:.4g}") for name, value in zip(LOSSES, means, strict=True)}
     row |= {name: round(value, 4) for name, value in error.items()}
-    fresh = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, row)
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
+    append_row(path, row)
     return row
-
-
-def print_row(row: dict[str, float]) -> None:
-    """A row of the log for a person, on stderr."""
-    print("  ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr, flush=True)

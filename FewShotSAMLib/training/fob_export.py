@@ -18,13 +18,19 @@ _ERRORS = ("distance", "negatives_inside", "positives_inside")
 
 
 def export_trained(
-    run: FobTraining, path: Path, row: Mapping[str, float], known: Mapping[str, object]
+    run: FobTraining,
+    path: Path,
+    row: Mapping[str, float],
+    known: Mapping[str, object],
+    *,
+    error: str = "held_out_error",
 ) -> None:
     """Writes `path` (.safetensors) and its provenance (.json), each whole or not at all.
 
     Args:
         row: the last row of the log, with the held-out error.
-        known: what else is to be recorded: data, command.
+        known: what else is to be recorded: data, command, licence.
+        error: the name that the error is recorded under.
     """
     provenance = dict(known) | {
         "refinement": run.network.config.refinement,
@@ -34,11 +40,13 @@ def export_trained(
         "hours": round(run.seconds / 3600, 3),
         "hardware": _hardware(run),
         "torch": torch.__version__,
-        "held_out_error": {name: round(row[name], 4) for name in _ERRORS if name in row},
+        error: {name: round(row[name], 4) for name in _ERRORS if name in row},
     }
-    said = {"provenance": json.dumps(provenance)}
     if run.backbone is not None:
-        provenance["backbone_sha256"] = said["backbone_sha256"] = run.backbone.card.sha256
+        provenance["backbone_sha256"] = run.backbone.card.sha256
+    said = {name: str(provenance[name]) for name in ("backbone_sha256", "licence")
+            if name in provenance}
+    said["provenance"] = json.dumps(provenance)
     save_fob(run.network, path, said)
     text = json.dumps({"file": path.name, "sha256": sha256_of(path)} | provenance, indent=2)
     with atomic_path(path.with_suffix(".json")) as temporary:

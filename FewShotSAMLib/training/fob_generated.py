@@ -6,8 +6,6 @@ Its episodes are the embedded model's: half two slices of one generated patient,
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
 from pathlib import Path
 
@@ -16,11 +14,12 @@ import torch
 from ..data.errors import InputError
 from ..models.devices import choose_device
 from ..models.embedded import load_embedded
-from ..models.fob import embedded_config, save_fob
-from ..models.resources import sha256_of
+from ..models.fob import embedded_config
 from .episodes import random_episodes
-from .fob import FobTraining, embedded_schedule, print_row, train
+from .fob import FobTraining, embedded_schedule, train
+from .fob_export import export_trained
 from .fob_losses import FobBatch
+from .run_log import print_row
 
 FILE = "fob-embedded.safetensors"
 PAIRS, TARGETS, SIDE = 2, 3, 256
@@ -73,39 +72,16 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as problem:
         print(f"training: error: {problem}", file=sys.stderr)
         return 2
-    export(run, options.folder / FILE, row, commit=options.commit, command=(
+    command = (
         f"python -m FewShotSAMLib.training.fob_generated --minutes {options.minutes:g} "
         f"--steps {options.steps} --rate {options.rate:g} --device {device.type} "
         f"--seed {run.seed}"
-    ))
+    )
+    export_trained(run, options.folder / FILE, row, {
+        "command": command, "commit": options.commit,
+        "training_data": "generated images only", "licence": "Apache-2.0",
+    }, error="error_on_generated_images")
     return 0
-
-
-def export(run: FobTraining, path: Path, row: dict[str, float], **known: str) -> None:
-    """The weights as safetensors, and their provenance as JSON beside them."""
-    hardware = platform.processor() or platform.machine()
-    if run.device.type == "cuda":
-        hardware = torch.cuda.get_device_name()
-    provenance = known | {
-        "training_data": "generated images only",
-        "backbone_sha256": run.backbone.card.sha256,
-        "seed": run.seed,
-        "steps": run.step,
-        "hours": round(run.seconds / 3600, 2),
-        "hardware": f"{hardware}, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
-        "error_on_generated_images": {
-            name: row[name]
-            for name in ("distance", "negatives_inside", "positives_inside") if name in row
-        },
-        "licence": "Apache-2.0",
-    }
-    save_fob(run.network, path, {
-        "backbone_sha256": run.backbone.card.sha256, "licence": "Apache-2.0",
-        "provenance": json.dumps(provenance),
-    })
-    text = json.dumps({"file": path.name, "sha256": sha256_of(path)} | provenance, indent=2)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -41,10 +41,10 @@ from FewShotSAMLib.segmentation.slices import decode, segment_slices  # noqa: E4
 from FewShotSAMLib.training.fob import (  # noqa: E402
     FobTraining,
     embedded_schedule,
-    print_row,
     train,
 )
 from FewShotSAMLib.training.fob_volumes import VolumeEpisodes, prepare_volume  # noqa: E402
+from FewShotSAMLib.training.run_log import print_row  # noqa: E402
 
 CPU = torch.device("cpu")
 

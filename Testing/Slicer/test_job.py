@@ -269,17 +269,13 @@ def test_killed_while_nothing_runs(patient, support):
     worker.close()
 
 
-def test_last_words_are_passed_on(tmp_path):
+def test_last_words_are_passed_on(tmp_path, monkeypatch):
     """A Python that cannot find the library: its own message reaches the person."""
     empty = tmp_path / "FewShotSAMLib"
     empty.mkdir()
     (empty / "__init__.py").write_text("raise RuntimeError('no such luck')", encoding="utf-8")
-    before = jobs.library_folder
-    try:
-        jobs.library_folder = lambda: tmp_path
-        job = new_worker().hello()
-    finally:
-        jobs.library_folder = before
+    monkeypatch.setattr(jobs, "library_folder", lambda: tmp_path)
+    job = new_worker().hello()
     assert job.wait(LIMIT)
     assert job.kind == "crash" and "no such luck" in job.message and "\n" not in job.message
 
@@ -290,19 +286,15 @@ def test_a_python_that_is_not_there():
     assert "cannot be started" in job.message
 
 
-def test_nonsense_on_the_pipe_is_a_crash(tmp_path):
+def test_nonsense_on_the_pipe_is_a_crash(tmp_path, monkeypatch):
     """A program that is no worker."""
     fake = tmp_path / "FewShotSAMLib" / "apps"
     fake.mkdir(parents=True)
     for folder in (fake.parent, fake):
         (folder / "__init__.py").write_text("", encoding="utf-8")
     (fake / "worker.py").write_text("print('Hello, world! ' * 99)", encoding="utf-8")
-    before = jobs.library_folder
-    try:
-        jobs.library_folder = lambda: tmp_path
-        job = new_worker().hello()
-    finally:
-        jobs.library_folder = before
+    monkeypatch.setattr(jobs, "library_folder", lambda: tmp_path)
+    job = new_worker().hello()
     assert job.wait(LIMIT)
     assert job.kind == "crash" and "not understood" in job.message
 
