@@ -44,7 +44,7 @@ def step_line(step: Step) -> str:
     """What a step is doing, in one line: "Installing scipy>=1.10", or bytes where they count."""
     if step.progress is None:
         return f"Installing {step.title}"
-    from FewShotSAMLib.models.weights_catalogue import megabytes
+    from FewShotSAMLib.weights.catalogue import megabytes
 
     done, total = step.progress
     of = f" of {megabytes(total)}" if total else ""

@@ -13,7 +13,7 @@ from .install_steps import PackageStep, Pip, Step, TorchStep, WeightsStep, choos
 from .needed_networks import needed_networks, package_group, reads_checkpoint
 
 if TYPE_CHECKING:
-    from FewShotSAMLib.models.weights import WeightStore
+    from FewShotSAMLib.weights.store import WeightStore
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
 # The library by itself keeps to what Intel Macs have; the public models' checkpoints are read by
@@ -259,19 +259,19 @@ def _weights(networks: Sequence[str], store: WeightStore | None) -> list[Missing
 
 
 def _store() -> WeightStore:
-    from FewShotSAMLib.models.weights import WeightStore
+    from FewShotSAMLib.weights.store import WeightStore
 
     return WeightStore()
 
 
 def _weights_folder() -> Path:
-    from FewShotSAMLib.models.weights_folder import weights_place
+    from FewShotSAMLib.weights.folder import weights_place
 
     return weights_place().folder
 
 
 def _mirror() -> str:
-    from FewShotSAMLib.models.weights_folder import weights_place
+    from FewShotSAMLib.weights.folder import weights_place
 
     return weights_place().mirror
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from FewShotSAMLib.models.weights import WeightStore
+    from FewShotSAMLib.weights.store import WeightStore
 
 # What must stay as it is, whatever a package asks for: Slicer is built with them, or they were
 # chosen for this machine's GPU.
@@ -184,7 +184,7 @@ class WeightsStep:
 
     def run(self) -> None:
         from FewShotSAMLib import InputError
-        from FewShotSAMLib.models.downloads import DownloadCancelled
+        from FewShotSAMLib.weights.downloads import DownloadCancelled
 
         try:
             self._store.download(

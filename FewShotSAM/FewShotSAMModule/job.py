@@ -26,7 +26,7 @@ import FewShotSAMLib
 
 if TYPE_CHECKING:
     from FewShotSAMLib import Support, Volume
-    from FewShotSAMLib.apps.messages import Message
+    from FewShotSAMLib.apps.worker.messages import Message
     from FewShotSAMLib.prompting.point_prompts import PointPrompts
     from FewShotSAMLib.segmentation.results import Progress, SlicePreview
 
@@ -258,7 +258,7 @@ class Worker:
     ) -> Job:
         """One slice on its own. Its result is a `SliceAnswer`; arguments as for `segment` and
         `Segmenter.segment_slice`."""
-        from FewShotSAMLib.apps.parcels import pack_prompts
+        from FewShotSAMLib.apps.worker.parcels import pack_prompts
 
         return self._ask(
             "slice", volume, supports, index=index, prompts=pack_prompts(prompts or {}),
@@ -379,8 +379,8 @@ class _Child:
         self._tokens[kept] = token
 
         def pack() -> Message:
-            from FewShotSAMLib.apps import parcels
-            from FewShotSAMLib.apps.messages import Message
+            from FewShotSAMLib.apps.worker import parcels
+            from FewShotSAMLib.apps.worker.messages import Message
 
             made = (parcels.pack_volume if kind == "volume" else parcels.pack_support)(kept)
             header = {"command": "keep", "id": 0, "kind": kind, "token": token}
@@ -394,7 +394,7 @@ class _Child:
 
     def _post(self, number: int, header: dict[str, Any]) -> None:
         def make() -> Message:
-            from FewShotSAMLib.apps.messages import Message
+            from FewShotSAMLib.apps.worker.messages import Message
 
             return Message(header)
 
@@ -406,7 +406,7 @@ class _Child:
         return thread
 
     def _write(self) -> None:
-        from FewShotSAMLib.apps.messages import write_message
+        from FewShotSAMLib.apps.worker.messages import write_message
 
         stream = self.process.stdin
         try:
@@ -427,7 +427,7 @@ class _Child:
             self.kill()
 
     def _read(self) -> None:
-        from FewShotSAMLib.apps.messages import read_message
+        from FewShotSAMLib.apps.worker.messages import read_message
 
         problem = ""
         try:
@@ -451,7 +451,7 @@ class _Child:
         self._outbox.put(None)
 
     def _deliver(self, message: Message) -> None:
-        from FewShotSAMLib.apps import parcels
+        from FewShotSAMLib.apps.worker import parcels
         from FewShotSAMLib.segmentation.results import Progress
 
         header = message.header

@@ -39,7 +39,7 @@ def package_group(network: str) -> str:
 
 def is_fob_weights(text: str) -> bool:
     """Whether FoB's weights may be that: a file that is there, or a name of the catalogue."""
-    from FewShotSAMLib.models.weights_catalogue import EMBEDDED, catalogue
+    from FewShotSAMLib.weights.catalogue import EMBEDDED, catalogue
 
     entry = catalogue().weights.get(text)
     named = text == EMBEDDED or (entry is not None and entry.kind == _PROMPTS)
@@ -48,7 +48,7 @@ def is_fob_weights(text: str) -> bool:
 
 def _chosen(model: str, features: str | None) -> list[str]:
     from FewShotSAMLib import InputError
-    from FewShotSAMLib.models.weights_catalogue import EMBEDDED, catalogue
+    from FewShotSAMLib.weights.catalogue import EMBEDDED, catalogue
 
     known = catalogue()
     if model == EMBEDDED:
@@ -67,7 +67,7 @@ def _chosen(model: str, features: str | None) -> list[str]:
 
 
 def _prompts(model: str, method: str, fob: str | None) -> tuple[str, ...]:
-    from FewShotSAMLib.models.weights_catalogue import catalogue
+    from FewShotSAMLib.weights.catalogue import catalogue
 
     known = catalogue()
     if method == "synpo":

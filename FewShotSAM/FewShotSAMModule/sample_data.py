@@ -68,7 +68,7 @@ def add_generated_abdomen(
     Returns:
         The volume node and the segmentation node with the painted slice.
     """
-    from FewShotSAMLib.apps.phantom import abdomen
+    from FewShotSAMLib.phantom.abdomen import abdomen
 
     phantom = abdomen(shape, spacing, seed)
     volume = add_volume(phantom.image, "Generated abdomen")

@@ -119,7 +119,7 @@ STEPS = (paint_and_segment, cancel, undo, move_a_point, bad_input, save_and_load
 
 
 def _abdomen() -> tuple[Any, Any, Any]:
-    from FewShotSAMLib.apps.phantom import abdomen
+    from FewShotSAMLib.phantom.abdomen import abdomen
 
     phantom = abdomen(_SHAPE, _SPACING)
     volume = add_volume(phantom.image, "Generated abdomen")

@@ -93,7 +93,7 @@ def command_parser() -> argparse.ArgumentParser:
 
 
 def _module(command: str) -> ModuleType:
-    return importlib.import_module(f".{command.replace('-', '_')}", __package__)
+    return importlib.import_module(f".commands.{command.replace('-', '_')}", __package__)
 
 
 def _failed(error: Exception, status: int, debug: bool) -> int:

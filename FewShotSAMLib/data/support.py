@@ -26,6 +26,7 @@ from .slicing import (
     volume_field,
 )
 from .standard import Standard, measure_standard
+from .support_file import read_parts, write_parts
 from .volume import Segment, Volume
 
 
@@ -203,9 +204,7 @@ class Support:
         Raises:
             InputError: another extension, or it cannot be written there.
         """
-        from .support_file import write_support
-
-        write_support(self, path)
+        write_parts(vars(self), path)
 
     @classmethod
     def load(cls, path: str | Path) -> Support:
@@ -214,9 +213,7 @@ class Support:
         Raises:
             InputError: missing or unreadable, not a support, or damaged.
         """
-        from .support_file import read_support
-
-        return read_support(path)
+        return cls(**read_parts(path))
 
     def _check_label(self, label: int) -> None:
         if label not in self.drawn:

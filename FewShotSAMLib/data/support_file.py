@@ -4,6 +4,7 @@ everything else as JSON in the header."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,15 @@ from .files import extension, open_image, save_image
 from .intensity import IntensityRange
 from .slicing import AXES, FieldOfView
 from .standard import Standard
-from .support import Support
 from .volume import Segment, Volume
 
 _KEY = "FewShotSAM_support"
 _VERSION = 1
 
 
-def write_support(support: Support, path: str | Path) -> None:
-    """Write ``support`` to a .nrrd file, whole or not at all.
+def write_parts(support: Mapping[str, Any], path: str | Path) -> None:
+    """Write a support, given as the values of its fields by their names, to a .nrrd file, whole
+    or not at all.
 
     Raises:
         InputError: another extension, or it cannot be written there.
@@ -30,19 +31,20 @@ def write_support(support: Support, path: str | Path) -> None:
     path = Path(path)
     if extension(path) != ".nrrd":
         raise InputError(f"{path}: a support is kept as .nrrd; choose a name that ends so")
-    image, labels = support.volume, support.labels.voxels
+    image, drawing = support["volume"], support["labels"]
+    labels = drawing.voxels
     colours = image.voxels if image.is_rgb else image.voxels[..., None]
     common = np.result_type(colours.dtype, labels.dtype)
     pixels = np.concatenate((colours.astype(common), labels[..., None].astype(common)), axis=-1)
     header = {
         "version": _VERSION,
-        "axis": support.axis,
-        "slices": support.slices,
-        "drawn": {str(value): indices for value, indices in support.drawn.items()},
-        "count": support.count,
-        "intensity": vars(support.intensity),
-        "field": vars(support.field),
-        "standard": vars(support.standard) if support.standard else None,
+        "axis": support["axis"],
+        "slices": support["slices"],
+        "drawn": {str(value): indices for value, indices in support["drawn"].items()},
+        "count": support["count"],
+        "intensity": vars(support["intensity"]),
+        "field": vars(support["field"]),
+        "standard": vars(support["standard"]) if support["standard"] else None,
         "image": {
             "dtype": str(image.voxels.dtype),
             "spacing": image.spacing,
@@ -54,9 +56,9 @@ def write_support(support: Support, path: str | Path) -> None:
         },
         "labels": {
             "dtype": str(labels.dtype),
-            "name": support.labels.name,
-            "notes": support.labels.notes,
-            "segments": {str(v): vars(s) for v, s in support.labels.segments.items()},
+            "name": drawing.name,
+            "notes": drawing.notes,
+            "segments": {str(v): vars(s) for v, s in drawing.segments.items()},
         },
     }
     stored = _vector_image(pixels, image)
@@ -64,8 +66,8 @@ def write_support(support: Support, path: str | Path) -> None:
     save_image(stored, path)
 
 
-def read_support(path: str | Path) -> Support:
-    """The support in a file that ``write_support`` made.
+def read_parts(path: str | Path) -> dict[str, Any]:
+    """The values of the fields of the support in a file that ``write_parts`` made.
 
     Raises:
         InputError: missing or unreadable, no support, damaged, or made by a later version.
@@ -85,14 +87,14 @@ def read_support(path: str | Path) -> Support:
             raise InputError(
                 f"{path}: made by a later FewShotSAM (format {version}); update FewShotSAM"
             )
-        return _support(header, sitk.GetArrayFromImage(stored))
+        return _parts(header, sitk.GetArrayFromImage(stored))
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: its support is damaged ({error}); make it again") from None
 
 
-def _support(header: dict[str, Any], pixels: np.ndarray) -> Support:
+def _parts(header: dict[str, Any], pixels: np.ndarray) -> dict[str, Any]:
     image, labels = dict(header["image"]), dict(header["labels"])
     colours = pixels[..., :-1].astype(image.pop("dtype"))
     image["notes"] = tuple(image["notes"])
@@ -108,7 +110,7 @@ def _support(header: dict[str, Any], pixels: np.ndarray) -> Support:
         raise ValueError("its parts do not fit together")
     if set(slices) != set().union(*drawn.values()):
         raise ValueError("its slices do not fit together")
-    return Support(
+    return dict(
         volume=volume,
         labels=Volume(
             pixels[..., -1].astype(labels["dtype"]),

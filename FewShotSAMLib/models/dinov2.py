@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ..data.errors import InputError
+from ..weights.checkpoints import State, load_state
+from ..weights.packages import missing_package
 from .batched_network import BatchedNetwork, normalise
-from .checkpoints import State, load_state
-from .packages import missing_package
 from .precision import autocast
 
 if TYPE_CHECKING:

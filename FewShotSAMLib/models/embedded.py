@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ..data.errors import InputError
+from ..weights.own_weights import read_weights, write_weights
+from ..weights.resources import models_folder, sha256_of
 from .embedded_network import EmbeddedConfig, EmbeddedNetwork, Pyramid
 from .interfaces import Embeddings, ModelCard, PromptBatch
-from .own_weights import read_weights, write_weights
 from .precision import autocast, choose_precision
-from .resources import models_folder, sha256_of
 
 WEIGHTS = "embedded.safetensors"
 INPUT_SIZE = 256

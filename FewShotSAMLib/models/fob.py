@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..data.errors import InputError
-from .checkpoints import load_into, read_checkpoint
+from ..weights.checkpoints import load_into, read_checkpoint
+from ..weights.own_weights import read_weights, write_weights
+from ..weights.resources import sha256_of
 from .embedded import EmbeddedModel
 from .embedded_network import EmbeddedConfig, Pyramid
 from .fob_network import FobConfig, FobNetwork
 from .interfaces import Embeddings, ModelCard
-from .own_weights import read_weights, write_weights
 from .precision import autocast, choose_precision
-from .resources import sha256_of
 
 
 def embedded_config(backbone: EmbeddedConfig | None = None, **changes: object) -> FobConfig:

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from ..data.errors import InputError
+from ..weights.catalogue import EMBEDDED, catalogue
+from ..weights.resources import models_folder
+from ..weights.store import WeightStore
 from .embedded import EmbeddedModel, load_embedded
 from .fob import FobModel, load_fob
 from .fob_network import MODALITIES
 from .interfaces import PromptableModel
-from .resources import models_folder
-from .weights import WeightStore
-from .weights_catalogue import EMBEDDED, catalogue
 
 FILE = "fob-embedded.safetensors"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 
 from ..data.errors import InputError
+from ..weights.catalogue import EMBEDDED, catalogue
+from ..weights.store import LocalWeights, WeightStore
 from .dinov2 import DINOV2_MODELS, Dinov2Features, build_dinov2
 from .embedded import load_embedded
 from .interfaces import FeatureEncoder, ModelCard, PromptableModel
 from .memory import MemoryPolicy
 from .sam import SAM_MODELS, SamModel, build_sam
 from .sam2 import SAM2_MODELS, Sam2Model, build_sam2
-from .weights import LocalWeights, WeightStore
-from .weights_catalogue import EMBEDDED, catalogue
 
 NO_FEATURES = "none"
 

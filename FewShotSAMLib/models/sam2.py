@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..data.errors import InputError
+from ..weights.checkpoints import State, load_state
+from ..weights.packages import SAM2, missing_package
 from .batched_network import PromptedNetwork, normalise, take
-from .checkpoints import State, load_state
 from .interfaces import Embeddings, PromptBatch
-from .packages import SAM2, missing_package
 from .precision import autocast
 from .sam_decoder import decode_masks, embed_masks, embed_points
 

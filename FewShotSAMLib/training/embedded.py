@@ -25,7 +25,7 @@ from ..data.errors import InputError
 from ..models.devices import choose_device
 from ..models.embedded import WEIGHTS, save_network
 from ..models.embedded_network import EmbeddedConfig, EmbeddedNetwork
-from ..models.resources import sha256_of
+from ..weights.resources import sha256_of
 from .episodes import random_episodes, training_prompts
 from .losses import Losses, losses, synergy_maps, unit_features
 from .run_log import append_row, print_row

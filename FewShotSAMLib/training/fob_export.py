@@ -11,7 +11,7 @@ import torch
 
 from ..data.files import atomic_path
 from ..models.fob import save_fob
-from ..models.resources import sha256_of
+from ..weights.resources import sha256_of
 from .fob import FobTraining
 
 _ERRORS = ("distance", "negatives_inside", "positives_inside")

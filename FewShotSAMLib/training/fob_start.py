@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..data.errors import InputError
-from ..models.checkpoints import load_into, read_checkpoint
 from ..models.fob import read_fob
 from ..models.fob_network import FobNetwork
+from ..weights.checkpoints import load_into, read_checkpoint
 
 _REFINEMENT = "refine."
 _UNUSED = ("classifier.", "aux_classifier.")  # of torchvision's segmentation networks

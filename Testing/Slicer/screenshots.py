@@ -24,7 +24,7 @@ from scene_nodes import add_segmentation, add_volume, new_application
 from slice_view import SliceView, save_picture
 
 from FewShotSAMLib import load_segmenter
-from FewShotSAMLib.apps.phantom import SEGMENTS, abdomen
+from FewShotSAMLib.phantom.abdomen import SEGMENTS, abdomen
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

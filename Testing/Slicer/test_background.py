@@ -42,7 +42,7 @@ def test_a_failure_becomes_one_line(problem, said, cancelled):
 
 
 def test_lines_of_packages_and_weights(tmp_path):
-    from FewShotSAMLib.models.weights import WeightStore
+    from FewShotSAMLib.weights.store import WeightStore
 
     package = PackageStep("scipy>=1.10", "scipy", lambda arguments: None)
     assert step_line(package) == "Installing scipy>=1.10"
@@ -53,7 +53,7 @@ def test_lines_of_packages_and_weights(tmp_path):
 
 
 def test_weights_from_a_folder_without_them_is_one_line(tmp_path):
-    from FewShotSAMLib.models.weights import WeightStore
+    from FewShotSAMLib.weights.store import WeightStore
 
     step = WeightsStep("sam2.1-tiny", WeightStore(tmp_path / "weights"))
     background = wait(Background(lambda: step.use_file(tmp_path)))

@@ -28,8 +28,8 @@ from FewShotSAMModule.install_steps import (
 from FewShotSAMModule.needed_networks import is_fob_weights
 
 from FewShotSAMLib import InputError
-from FewShotSAMLib.models.weights import WeightStore
-from FewShotSAMLib.models.weights_catalogue import Catalogue, catalogue
+from FewShotSAMLib.weights.catalogue import Catalogue, catalogue
+from FewShotSAMLib.weights.store import WeightStore
 
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT / "Testing" / "Unit") not in sys.path:

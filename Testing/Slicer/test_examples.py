@@ -13,7 +13,7 @@ pytest.importorskip("slicer.util", reason="needs slicer-core (pip install slicer
 
 from FewShotSAMLib import Support, read_labels, write_volume  # noqa: E402
 from FewShotSAMLib.apps.main import main as command_line  # noqa: E402
-from FewShotSAMLib.apps.phantom import abdomen  # noqa: E402
+from FewShotSAMLib.phantom.abdomen import abdomen  # noqa: E402
 
 SCRIPT = Path(__file__).resolve().parents[2] / "FewShotSAM/Resources/Examples/batch_segment.py"
 SMALL = {"shape": (8, 64, 64), "spacing": (5.2, 5.2, 25.0)}

@@ -16,7 +16,7 @@ from FewShotSAMModule import job as jobs
 from FewShotSAMModule.job import CANCELLED, DONE, FAILED, WAITING, Job, JobError, Worker
 
 from FewShotSAMLib import InputError, Support
-from FewShotSAMLib.apps.phantom import Phantom, abdomen
+from FewShotSAMLib.phantom.abdomen import Phantom, abdomen
 from FewShotSAMLib.prompting.point_prompts import PointPrompts
 from FewShotSAMLib.segmentation.results import Cancelled
 

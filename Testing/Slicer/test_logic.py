@@ -31,7 +31,7 @@ from FewShotSAMLib import (  # noqa: E402
     write_volume,
 )
 from FewShotSAMLib.apps.main import main  # noqa: E402
-from FewShotSAMLib.apps.phantom import Phantom, abdomen  # noqa: E402
+from FewShotSAMLib.phantom.abdomen import Phantom, abdomen  # noqa: E402
 from FewShotSAMLib.prompting.point_prompts import PointPrompts  # noqa: E402
 from FewShotSAMLib.segmentation.results import Cancelled  # noqa: E402
 

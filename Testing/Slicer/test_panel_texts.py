@@ -85,8 +85,8 @@ def test_choices_are_the_library_s_words():
     pytest.importorskip("torch", reason="the library's lists need PyTorch")
     from FewShotSAMLib.apps.options import STRATEGIES
     from FewShotSAMLib.data.slicing import AXES
-    from FewShotSAMLib.models.weights_catalogue import catalogue
     from FewShotSAMLib.segmentation.segmenter import METHODS
+    from FewShotSAMLib.weights.catalogue import catalogue
 
     assert tuple(m.value for m in choices.Method) == METHODS
     assert {p.value for p in choices.Preset} <= set(catalogue().presets)

@@ -234,7 +234,7 @@ def test_overlapping_segments_are_all_kept_whole(scene):
 def test_overlapping_segments_are_segmented_together(scene):
     """The supports that overlapping segments become are one set for the library."""
     from FewShotSAMLib import load_segmenter
-    from FewShotSAMLib.apps.phantom import abdomen
+    from FewShotSAMLib.phantom.abdomen import abdomen
 
     phantom = abdomen((12, 64, 64), (5.0, 5.0, 16.0))
     place = affine((5, 5, 16), np.array(phantom.image.origin) * LPS, signs=(-1, -1, 1))

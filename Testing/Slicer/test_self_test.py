@@ -52,7 +52,7 @@ def test_every_step_says_what_it_shows():
 
 
 def test_generated_abdomen_lies_as_the_library_has_it(scene):
-    from FewShotSAMLib.apps.phantom import abdomen
+    from FewShotSAMLib.phantom.abdomen import abdomen
 
     shape, spacing = (12, 48, 56), (5.0, 6.0, 16.0)
     volume, marked = sample_data.add_generated_abdomen(shape, spacing)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from FewShotSAMLib.apps.phantom import Phantom
+    from FewShotSAMLib.phantom.abdomen import Phantom
     from FewShotSAMLib.segmentation.segmenter import Segmenter
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from FewShotSAMLib.apps.phantom import Phantom, abdomen
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.evaluation.metrics import dice
+from FewShotSAMLib.phantom.abdomen import Phantom, abdomen
 
 if TYPE_CHECKING:
     from FewShotSAMLib.segmentation.results import VolumeResult

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from FewShotSAMLib.models.batched_network import BatchedNetwork
-from FewShotSAMLib.models.checkpoints import load_into
 from FewShotSAMLib.models.dinov2 import DINOV2_MODELS, Dinov2Features, convert_state
 from FewShotSAMLib.models.interfaces import ModelCard
 from FewShotSAMLib.models.sam import SamModel
 from FewShotSAMLib.models.sam2 import SAM2_MODELS, Sam2Model
+from FewShotSAMLib.weights.checkpoints import load_into
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from FewShotSAMLib.apps import options
+from FewShotSAMLib.apps.commands.segment import load_chosen_segmenter
 from FewShotSAMLib.apps.main import COMMANDS, command_parser, main
 from FewShotSAMLib.apps.outputs import tell
 from FewShotSAMLib.apps.progress import ProgressBar
-from FewShotSAMLib.apps.segment import load_chosen_segmenter
 from FewShotSAMLib.data.volume import Volume
 from FewShotSAMLib.data.writing import write_labels, write_volume
 from FewShotSAMLib.segmentation.results import Progress

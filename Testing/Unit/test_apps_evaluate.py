@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from FewShotSAMLib.apps.evaluate import find_pairs
+from FewShotSAMLib.apps.commands.evaluate import find_pairs
 from FewShotSAMLib.apps.main import main
-from FewShotSAMLib.apps.phantom import abdomen
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.data.writing import write_labels, write_volume
+from FewShotSAMLib.phantom.abdomen import abdomen
 
 
 def touch(folder: Path, *names: str) -> Path:

@@ -15,7 +15,7 @@ import pytest
 from file_server import Answer, serving
 
 from FewShotSAMLib.apps.main import main
-from FewShotSAMLib.models.weights_catalogue import catalogue
+from FewShotSAMLib.weights.catalogue import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 # Of these nobody published size or hash, so that any bytes may stand for them.

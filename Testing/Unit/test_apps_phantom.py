@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from FewShotSAMLib.apps.phantom import SEGMENTS, abdomen
+from FewShotSAMLib.phantom.abdomen import SEGMENTS, abdomen
 
 SMALL = {"shape": (20, 96, 96), "spacing": (3.4, 3.4, 10.0)}
 

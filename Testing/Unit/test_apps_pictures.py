@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from FewShotSAMLib.apps.pictures import MARGIN, TILE_WIDTH, Stack, contact_sheet
+from FewShotSAMLib.apps.report.pictures import MARGIN, TILE_WIDTH, Stack, contact_sheet
 from FewShotSAMLib.data.volume import Segment, Volume
 
 SEGMENTS = {1: Segment("left half", (1.0, 0.0, 0.0))}

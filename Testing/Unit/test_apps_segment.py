@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from FewShotSAMLib import read_labels
-from FewShotSAMLib.apps.phantom import SEGMENTS, abdomen
 from FewShotSAMLib.data.writing import write_labels, write_volume
+from FewShotSAMLib.phantom.abdomen import SEGMENTS, abdomen
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE, MASK = "Bäuche und Köpfe 腹部.nii.gz", "one slice.seg.nrrd"

@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from FewShotSAMLib.apps.main import main
-from FewShotSAMLib.apps.phantom import abdomen
 from FewShotSAMLib.apps.training_images import read_training_volumes
 from FewShotSAMLib.data.volume import Volume
 from FewShotSAMLib.data.writing import write_labels, write_volume
 from FewShotSAMLib.models.fob import read_fob
-from FewShotSAMLib.models.resources import sha256_of
+from FewShotSAMLib.phantom.abdomen import abdomen
+from FewShotSAMLib.weights.resources import sha256_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from small_abdomens import LIVER, SPLEEN, marked
 
-from FewShotSAMLib.apps import parcels
-from FewShotSAMLib.apps.messages import Message, read_message, write_message
+from FewShotSAMLib.apps.worker import parcels
+from FewShotSAMLib.apps.worker.messages import Message, read_message, write_message
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.prompting.point_prompts import PointPrompts
 

@@ -14,7 +14,7 @@ import pytest
 from file_server import Answer, serving
 
 from FewShotSAMLib.data.errors import InputError
-from FewShotSAMLib.models.downloads import (
+from FewShotSAMLib.weights.downloads import (
     DownloadCancelled,
     DownloadError,
     Patience,
@@ -22,7 +22,7 @@ from FewShotSAMLib.models.downloads import (
     download,
     partial_files,
 )
-from FewShotSAMLib.models.file_lock import locked
+from FewShotSAMLib.weights.file_lock import locked
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = np.random.default_rng(0).bytes(700_001)

@@ -29,8 +29,8 @@ from FewShotSAMLib.models.interfaces import (
     PromptableModel,
     PromptBatch,
 )
-from FewShotSAMLib.models.resources import models_folder, recorded_sha256, sha256_of
 from FewShotSAMLib.training.episodes import random_episodes
+from FewShotSAMLib.weights.resources import models_folder, recorded_sha256, sha256_of
 
 CPU = torch.device("cpu")
 NAN = float("nan")

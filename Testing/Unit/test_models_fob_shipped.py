@@ -9,7 +9,7 @@ import torch
 from FewShotSAMLib.models.embedded import load_embedded
 from FewShotSAMLib.models.fob import load_fob, read_fob
 from FewShotSAMLib.models.fob_choice import FILE
-from FewShotSAMLib.models.resources import SHIPPED, models_folder, recorded_sha256, sha256_of
+from FewShotSAMLib.weights.resources import SHIPPED, models_folder, recorded_sha256, sha256_of
 
 
 def test_it_is_small_whole_and_says_where_it_comes_from():
@@ -39,8 +39,8 @@ def test_it_fits_the_embedded_model_that_ships():
 
 def test_it_prefers_the_same_organ_of_another_patient(segmenter):
     """Its likeness, which method auto uses, is higher inside the organ than outside."""
-    from FewShotSAMLib.apps.phantom import abdomen
     from FewShotSAMLib.data.support import Support
+    from FewShotSAMLib.phantom.abdomen import abdomen
     from FewShotSAMLib.segmentation.segmenter import load_segmenter
 
     size = {"shape": (6, 96, 96), "spacing": (3.5, 3.5, 33.0)}

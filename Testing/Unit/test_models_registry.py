@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from FewShotSAMLib.apps.phantom import abdomen
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.models.devices import choose_device
 from FewShotSAMLib.models.embedded import EmbeddedFeatures, EmbeddedModel
 from FewShotSAMLib.models.memory import MemoryPolicy
 from FewShotSAMLib.models.registry import feature_names, load_models, model_names
-from FewShotSAMLib.models.weights import WeightStore
-from FewShotSAMLib.models.weights_catalogue import Catalogue, catalogue, megabytes
+from FewShotSAMLib.phantom.abdomen import abdomen
 from FewShotSAMLib.segmentation.encoding import Encoders
 from FewShotSAMLib.segmentation.segmenter import Segmenter, load_segmenter
+from FewShotSAMLib.weights.catalogue import Catalogue, catalogue, megabytes
+from FewShotSAMLib.weights.store import WeightStore
 
 CPU = torch.device("cpu")
 

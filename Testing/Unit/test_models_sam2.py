@@ -21,8 +21,8 @@ from FewShotSAMLib.models.interfaces import (  # noqa: E402
     PromptableModel,
     PromptBatch,
 )
-from FewShotSAMLib.models.packages import missing_package  # noqa: E402
 from FewShotSAMLib.models.sam2 import SAM2_MODELS, Sam2Model, build_sam2  # noqa: E402
+from FewShotSAMLib.weights.packages import missing_package  # noqa: E402
 
 
 def check(network: SAM2Base, model: Sam2Model, images: np.ndarray, rows: list[tuple]) -> None:

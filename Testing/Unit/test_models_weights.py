@@ -12,16 +12,16 @@ import pytest
 from file_server import Answer, serving
 
 from FewShotSAMLib.data.errors import InputError
-from FewShotSAMLib.models.downloads import Patience
-from FewShotSAMLib.models.weights import WeightStore, record_file, weights_file
-from FewShotSAMLib.models.weights_catalogue import (
+from FewShotSAMLib.weights.catalogue import (
     Catalogue,
     WeightFile,
     catalogue,
     megabytes,
     read_catalogue,
 )
-from FewShotSAMLib.models.weights_folder import weights_place
+from FewShotSAMLib.weights.downloads import Patience
+from FewShotSAMLib.weights.folder import weights_place
+from FewShotSAMLib.weights.store import WeightStore, record_file, weights_file
 
 CONTENT = b"the weights of a network" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

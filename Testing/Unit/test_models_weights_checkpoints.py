@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from FewShotSAMLib.data.errors import InputError
-from FewShotSAMLib.models.checkpoints import load_into, read_checkpoint
+from FewShotSAMLib.weights.checkpoints import load_into, read_checkpoint
 
 WEIGHTS = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.tensor([1.0, 2.0])}
 

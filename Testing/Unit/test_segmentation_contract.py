@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from small_abdomens import LIVER, SMALL, SPLEEN, STRATEGIES, marked
 
-from FewShotSAMLib.apps.phantom import Phantom, abdomen
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.data.volume import Segment
+from FewShotSAMLib.phantom.abdomen import Phantom, abdomen
 from FewShotSAMLib.segmentation.results import Cancelled, Progress
 from FewShotSAMLib.segmentation.segmenter import load_segmenter
 

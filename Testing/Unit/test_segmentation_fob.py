@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_abdomens import LIVER, marked, two_patients
 
-from FewShotSAMLib.apps.phantom import Phantom, abdomen
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.data.frames import SliceFrame, WholeSliceFrame
 from FewShotSAMLib.data.intensity import intensity_range
@@ -23,6 +22,7 @@ from FewShotSAMLib.models.fob import FobModel, embedded_config, save_fob
 from FewShotSAMLib.models.fob_choice import FobChoice
 from FewShotSAMLib.models.fob_network import FobConfig, FobNetwork
 from FewShotSAMLib.models.interfaces import ModelCard
+from FewShotSAMLib.phantom.abdomen import Phantom, abdomen
 from FewShotSAMLib.segmentation.background import Background
 from FewShotSAMLib.segmentation.encoding import Encoders, to_pictures
 from FewShotSAMLib.segmentation.segmenter import Segmenter, load_segmenter

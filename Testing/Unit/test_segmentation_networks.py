@@ -24,11 +24,11 @@ from small_networks import (  # noqa: E402
     small_sam2,
 )
 
-from FewShotSAMLib.apps.phantom import Phantom  # noqa: E402
 from FewShotSAMLib.data.support import Support  # noqa: E402
 from FewShotSAMLib.models.devices import ChosenDevice, choose_device  # noqa: E402
 from FewShotSAMLib.models.embedded import load_embedded  # noqa: E402
 from FewShotSAMLib.models.fob_choice import FobChoice  # noqa: E402
+from FewShotSAMLib.phantom.abdomen import Phantom  # noqa: E402
 from FewShotSAMLib.segmentation.encoding import Encoders  # noqa: E402
 from FewShotSAMLib.segmentation.segmenter import Segmenter  # noqa: E402
 

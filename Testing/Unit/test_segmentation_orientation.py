@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from small_abdomens import LIVER, STRATEGIES, marked
 
-from FewShotSAMLib.apps.phantom import Phantom, abdomen
 from FewShotSAMLib.data.resampling import resample_labels, resample_volume
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.data.volume import Volume
 from FewShotSAMLib.evaluation.metrics import dice
+from FewShotSAMLib.phantom.abdomen import Phantom, abdomen
 
 FLAT = {"shape": (6, 56, 64), "spacing": (5.4, 5.8, 33.0)}
 CUBE = {"shape": (24, 40, 44), "spacing": (7.8, 8.0, 8.4)}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from small_abdomens import LIVER, SMALL, SPLEEN, STRATEGIES, marked, score
 
-from FewShotSAMLib.apps.phantom import Phantom, abdomen
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.data.volume import Segment, Volume
 from FewShotSAMLib.evaluation.metrics import dice
+from FewShotSAMLib.phantom.abdomen import Phantom, abdomen
 
 # --------------------------------------------------------------------------- good results
 

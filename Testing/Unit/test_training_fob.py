@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from FewShotSAMLib.apps.phantom import abdomen
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.data.standard import measure_standard
 from FewShotSAMLib.data.volume import Volume
 from FewShotSAMLib.models.embedded import load_embedded
 from FewShotSAMLib.models.fob import embedded_config, read_fob, save_fob
 from FewShotSAMLib.models.fob_network import FobConfig, FobNetwork
+from FewShotSAMLib.phantom.abdomen import abdomen
 from FewShotSAMLib.training.fob import FobSchedule, FobTraining, train
 from FewShotSAMLib.training.fob_start import start_from
 from FewShotSAMLib.training.fob_volumes import AREA, VolumeEpisodes, prepare_volume

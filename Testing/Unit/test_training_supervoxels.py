@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from FewShotSAMLib.apps import phantom_organs as organs
-from FewShotSAMLib.apps.phantom import abdomen
 from FewShotSAMLib.data.intensity import intensity_range, normalise
+from FewShotSAMLib.phantom import organs
+from FewShotSAMLib.phantom.abdomen import abdomen
 from FewShotSAMLib.training import supervoxels as module
 from FewShotSAMLib.training.supervoxels import body, cached_supervoxels, supervoxels
 

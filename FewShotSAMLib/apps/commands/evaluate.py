@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import options
+from .. import options
 
 if TYPE_CHECKING:
     import threading
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from ..data.support import Support
-    from ..evaluation.protocol import Case, Score
-    from ..segmentation.results import ProgressCallback
-    from ..segmentation.segmenter import Segmenter
+    from ...data.support import Support
+    from ...evaluation.protocol import Case, Score
+    from ...segmentation.results import ProgressCallback
+    from ...segmentation.segmenter import Segmenter
 
 SAME = "same"
 
@@ -59,9 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read all cases, segment, print a table for each measure."""
-    from ..evaluation.tables import build_table
-    from .outputs import print_json
-    from .progress import showing_progress
+    from ...evaluation.tables import build_table
+    from ..outputs import print_json
+    from ..progress import showing_progress
     from .segment import load_chosen_segmenter
 
     pairs = find_pairs(args.dataset)
@@ -97,8 +97,8 @@ def find_pairs(dataset: Path) -> list[tuple[str, Path, Path]]:
     Raises:
         InputError: no such folder, no pairs, or an image without its labels.
     """
-    from ..data.errors import InputError
-    from ..data.files import READABLE, extension
+    from ...data.errors import InputError
+    from ...data.files import READABLE, extension
 
     if not dataset.is_dir():
         raise InputError(f"{dataset}: no such folder")
@@ -131,8 +131,8 @@ def find_pairs(dataset: Path) -> list[tuple[str, Path, Path]]:
 
 
 def _support_case(args: argparse.Namespace, names: Sequence[str]) -> str:
-    from ..data.errors import InputError
-    from ..evaluation.protocol import PAPERS_SUPPORT_CASE
+    from ...data.errors import InputError
+    from ...evaluation.protocol import PAPERS_SUPPORT_CASE
 
     wanted = args.support_case or names[min(PAPERS_SUPPORT_CASE, len(names) - 1)]
     if wanted == SAME and args.protocol == "given-slices":
@@ -147,9 +147,9 @@ def _support_case(args: argparse.Namespace, names: Sequence[str]) -> str:
 
 
 def _read(name: str, image: Path, labels: Path, args: argparse.Namespace) -> Case:
-    from ..data.reading import read_labels
-    from ..evaluation.protocol import Case
-    from .inputs import read_image
+    from ...data.reading import read_labels
+    from ...evaluation.protocol import Case
+    from ..inputs import read_image
 
     volume = read_image(image, args)
     return Case.of(name, volume, read_labels(labels, like=volume))
@@ -158,7 +158,7 @@ def _read(name: str, image: Path, labels: Path, args: argparse.Namespace) -> Cas
 def _evaluate(
     args: argparse.Namespace, cases: Sequence[Case], support: str, segment: _Adapter
 ) -> list[Score]:
-    from ..evaluation import protocol
+    from ...evaluation import protocol
 
     organs = _organs(cases)
     if support == SAME:
@@ -210,7 +210,7 @@ class _Adapter:
         self, case: Case, label: int, indices: Sequence[int], support: Support
     ) -> np.ndarray:
         """Masks (n, H, W) of the slices `indices`, which are known to hold the structure."""
-        from ..data.slicing import extract_slices
+        from ...data.slicing import extract_slices
 
         result = self._segmenter.segment(
             case.image,

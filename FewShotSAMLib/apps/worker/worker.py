@@ -37,8 +37,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from .messages import Message, read_message, write_message
 
 if TYPE_CHECKING:
-    from ..segmentation.results import Progress, SlicePreview
-    from ..segmentation.segmenter import Segmenter
+    from ...segmentation.results import Progress, SlicePreview
+    from ...segmentation.segmenter import Segmenter
 
 # Seconds that a step may still take when nobody listens any more.
 _PATIENCE = 5.0
@@ -145,7 +145,7 @@ class Worker:
 
     def _segmenter(self, options: dict[str, Any]) -> Segmenter:
         """The segmenter of these options; the last one stays loaded, others make room for it."""
-        from ..segmentation.segmenter import load_segmenter
+        from ...segmentation.segmenter import load_segmenter
 
         key = repr(sorted(options.items()))
         if key not in self._segmenters:
@@ -197,7 +197,7 @@ class Worker:
         ))
 
     def _check(self, cancel: threading.Event) -> None:
-        from ..segmentation.results import Cancelled
+        from ...segmentation.results import Cancelled
 
         if cancel.is_set():
             raise Cancelled
@@ -205,8 +205,8 @@ class Worker:
 
 def explain(problem: BaseException) -> tuple[str, str]:
     """Kind of an error ("input", "cancelled", "memory" or "internal") and one line on it."""
-    from ..data.errors import InputError
-    from ..segmentation.results import Cancelled
+    from ...data.errors import InputError
+    from ...segmentation.results import Cancelled
 
     if isinstance(problem, Cancelled):
         return "cancelled", "cancelled"
@@ -224,14 +224,14 @@ def explain(problem: BaseException) -> tuple[str, str]:
 def _is_out_of_memory(problem: BaseException) -> bool:
     if not isinstance(problem, RuntimeError) or "torch" not in sys.modules:
         return False
-    from ..models.memory import is_out_of_memory
+    from ...models.memory import is_out_of_memory
 
     return is_out_of_memory(problem)
 
 
 def about() -> dict[str, Any]:
     """Versions and the device that "auto" takes, as plain values."""
-    from ..version import __version__
+    from ...version import __version__
 
     found = {
         "version": __version__,
@@ -246,7 +246,7 @@ def about() -> dict[str, Any]:
         import torch
     except ImportError:
         return found
-    from ..models.devices import choose_device
+    from ...models.devices import choose_device
 
     chosen = choose_device()
     return found | {
@@ -275,7 +275,7 @@ def doctor_text() -> str:
     """What `fewshotsam doctor` prints."""
     import argparse
 
-    from . import doctor
+    from ..commands import doctor
 
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
@@ -309,6 +309,3 @@ def main() -> int:
     Worker(source, target).run()
     return 0
 
-
-if __name__ == "__main__":
-    sys.exit(main())

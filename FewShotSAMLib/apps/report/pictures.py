@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from ..data.intensity import intensity_range, normalise
-from ..data.slicing import GRID_AXIS, extract_slices, slice_spacing
-from ..data.volume import Segment, Volume
+from ...data.intensity import intensity_range, normalise
+from ...data.slicing import GRID_AXIS, extract_slices, slice_spacing
+from ...data.volume import Segment, Volume
 
 TILE_WIDTH = 300
 MARGIN = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import options
+from .. import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, keep the marked slices, say which."""
-    from .inputs import draw_support, read_image
-    from .outputs import check_destination
+    from ..inputs import draw_support, read_image
+    from ..outputs import check_destination
 
     check_destination(args.output, (".nrrd",), [args.image, args.mask])
     support = draw_support(read_image(args.image, args), args.mask, args)

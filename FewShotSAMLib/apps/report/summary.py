@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..segmentation.results import VolumeResult
+from ...segmentation.results import VolumeResult
 
 
 def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:

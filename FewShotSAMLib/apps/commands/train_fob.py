@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from ..models.embedded import EmbeddedModel
-    from ..models.fob_network import FobConfig
-    from ..training.fob import FobTraining
-    from ..training.fob_volumes import TrainingVolume, VolumeEpisodes
+    from ...models.embedded import EmbeddedModel
+    from ...models.fob_network import FobConfig
+    from ...training.fob import FobTraining
+    from ...training.fob_volumes import TrainingVolume, VolumeEpisodes
 
 BACKBONES = ("resnet101", "embedded")
 STEPS = {"resnet101": 39_000, "embedded": 1500}
@@ -81,8 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, cut into supervoxels, train, write."""
-    from ..data.errors import InputError
-    from .outputs import check_destination, tell
+    from ...data.errors import InputError
+    from ..outputs import check_destination, tell
 
     check_destination(args.out, [".safetensors"], args.images)
     folder = args.folder or args.out.with_name(f"{args.out.stem}-run")
@@ -107,11 +107,11 @@ def _train(
     args: argparse.Namespace, folder: Path, stopped: Callable[[], bool],
     tell: Callable[[str], None],
 ) -> None:
-    from ..models.devices import choose_device
-    from ..models.embedded import load_embedded
-    from ..training.fob import FobSchedule, FobTraining, embedded_schedule, train
-    from ..training.fob_export import export_trained
-    from ..training.fob_start import start_from
+    from ...models.devices import choose_device
+    from ...models.embedded import load_embedded
+    from ...training.fob import FobSchedule, FobTraining, embedded_schedule, train
+    from ...training.fob_export import export_trained
+    from ...training.fob_start import start_from
 
     log, start = _log(args.log, folder), _sha256(args.start)
     device = choose_device(args.device).device
@@ -158,9 +158,9 @@ def _read(
     tell: Callable[[str], None],
 ) -> tuple[list[TrainingVolume], str]:
     """All volumes with their supervoxels, and the modality that the weights will be for."""
-    from ..data.errors import InputError
-    from ..training.fob_volumes import prepare_volume
-    from .training_images import read_training_volumes
+    from ...data.errors import InputError
+    from ...training.fob_volumes import prepare_volume
+    from ..training_images import read_training_volumes
 
     framing = "body" if args.backbone == "embedded" else "slice"
     asked = None if args.modality == "auto" else args.modality
@@ -194,8 +194,8 @@ def _read(
 def _config(
     args: argparse.Namespace, modality: str, backbone: EmbeddedModel | None
 ) -> FobConfig:
-    from ..models.fob import embedded_config
-    from ..models.fob_network import FobConfig
+    from ...models.fob import embedded_config
+    from ...models.fob_network import FobConfig
 
     known = {"refinement": args.refinement, "modality": modality}
     if backbone is None:
@@ -207,7 +207,7 @@ def _episodes(
     args: argparse.Namespace, volumes: list[TrainingVolume], device: torch.device,
     stopped: Callable[[], bool],
 ) -> VolumeEpisodes:
-    from ..training.fob_volumes import VolumeEpisodes
+    from ...training.fob_volumes import VolumeEpisodes
 
     class Interruptible(VolumeEpisodes):
         """Stops the training between two steps, so that the run is saved whole."""
@@ -225,7 +225,7 @@ def _episodes(
 
 
 def _training(make: type[FobTraining], config: FobConfig, *settings: object) -> FobTraining:
-    from ..models.packages import missing_package
+    from ...weights.packages import missing_package
 
     try:
         return make(config, *settings)
@@ -235,8 +235,8 @@ def _training(make: type[FobTraining], config: FobConfig, *settings: object) -> 
 
 def _check_same_run(folder: Path, settings: dict[str, object]) -> None:
     """Refuse to go on with a run of other images or settings."""
-    from ..data.errors import InputError
-    from .outputs import write_text
+    from ...data.errors import InputError
+    from ..outputs import write_text
 
     path = folder / "settings.json"
     try:
@@ -255,8 +255,8 @@ def _check_same_run(folder: Path, settings: dict[str, object]) -> None:
 
 
 def _sha256(path: Path | None) -> str:
-    from ..data.errors import InputError
-    from ..models.resources import sha256_of
+    from ...data.errors import InputError
+    from ...weights.resources import sha256_of
 
     if path is not None and not path.is_file():
         raise InputError(f"{path}: no such file of weights")
@@ -275,8 +275,8 @@ def _command(args: argparse.Namespace) -> str:
 
 def _log(kind: str, folder: Path) -> Callable[[dict[str, float]], None]:
     """What is done with each row of the log, besides log.csv."""
-    from ..data.errors import InputError
-    from ..training.run_log import print_row
+    from ...data.errors import InputError
+    from ...training.run_log import print_row
 
     if kind == "csv":
         return print_row

@@ -6,15 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import options
+from .. import options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..data.support import Support
-    from ..data.volume import Volume
-    from ..segmentation.results import VolumeResult
-    from ..segmentation.segmenter import Segmenter
+    from ...data.support import Support
+    from ...data.volume import Volume
+    from ...segmentation.results import VolumeResult
+    from ...segmentation.segmenter import Segmenter
 
 REPORTS = (".html", ".htm")
 
@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, segment, write, print."""
-    from .outputs import print_json
-    from .summary import print_summary, summary
+    from ..outputs import print_json
+    from ..report.summary import print_summary, summary
 
     _, result = segment_files(args)
     if args.json:
@@ -82,11 +82,11 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
         InputError: something is unusable; nothing was written.
         KeyboardInterrupt: Ctrl-C was pressed; nothing was written.
     """
-    from ..data.errors import InputError
-    from ..data.files import extension
-    from ..data.writing import WRITABLE, write_labels
-    from .inputs import read_image, read_supports
-    from .outputs import check_destination, write_text
+    from ...data.errors import InputError
+    from ...data.files import extension
+    from ...data.writing import WRITABLE, write_labels
+    from ..inputs import read_image, read_supports
+    from ..outputs import check_destination, write_text
 
     inputs = [args.query, *args.support_image, *args.support_mask, *args.support]
     check_destination(args.output, WRITABLE, inputs)
@@ -108,8 +108,8 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
 
 def load_chosen_segmenter(args: argparse.Namespace) -> Segmenter:
     """The segmenter that the model options name."""
-    from ..segmentation.segmenter import load_segmenter
-    from .outputs import tell
+    from ...segmentation.segmenter import load_segmenter
+    from ..outputs import tell
 
     return load_segmenter(
         model=args.model,
@@ -125,7 +125,7 @@ def load_chosen_segmenter(args: argparse.Namespace) -> Segmenter:
 
 
 def _segment(query: Volume, supports: Sequence[Support], args: argparse.Namespace) -> VolumeResult:
-    from .progress import showing_progress
+    from ..progress import showing_progress
 
     segmenter = load_chosen_segmenter(args)
     with showing_progress() as (bar, cancel):
@@ -141,6 +141,6 @@ def _segment(query: Volume, supports: Sequence[Support], args: argparse.Namespac
 
 
 def _report(query: Volume, result: VolumeResult) -> str:
-    from .report import report_html
+    from ..report.report import report_html
 
     return report_html(query, result)

@@ -8,8 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from ..data.volume import Segment, Volume
-from . import phantom_organs as organs
-from .phantom_solids import Painting, Space, smooth_noise
+from . import organs
+from .solids import Painting, Space, smooth_noise
 
 SEGMENTS = {
     organs.LIVER: Segment("liver", (0.87, 0.51, 0.40)),

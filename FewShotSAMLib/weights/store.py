@@ -16,10 +16,10 @@ from pathlib import Path
 
 from ..data.errors import InputError
 from ..data.files import atomic_path
+from .catalogue import Catalogue, WeightFile, catalogue
 from .downloads import DownloadError, Patience, ProgressCallback, Wanted, download, partial_files
+from .folder import weights_place
 from .resources import sha256_of
-from .weights_catalogue import Catalogue, WeightFile, catalogue
-from .weights_folder import weights_place
 
 Tell = Callable[[str], None]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .phantom import Phantom
+    from ...phantom.abdomen import Phantom
 
 IMAGE, MASK, RESULT = "abdomen.nii.gz", "marked slice.seg.nrrd", "segmentation.seg.nrrd"
 TRUTH, PICTURE, REPORT = "truth.seg.nrrd", "slices.png", "report.html"
@@ -31,13 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate, segment as `fewshotsam segment` does, measure, show where everything is."""
-    from ..data.reading import read_labels
-    from ..evaluation.metrics import dice_per_label
-    from . import phantom
-    from .main import command_parser
-    from .outputs import write_text
-    from .report import report_html, sheet
-    from .segment import segment_files
+    from ...data.reading import read_labels
+    from ...evaluation.metrics import dice_per_label
+    from ...phantom import abdomen as phantom
+    from ..outputs import write_text
+    from ..report.report import report_html, sheet
+    from . import segment
 
     started = time.perf_counter()
     folder = _folder(args.out)
@@ -46,8 +45,10 @@ def run(args: argparse.Namespace) -> int:
     _write(generated, marked, folder)
     image, mask, output = (str(folder / name) for name in (IMAGE, MASK, RESULT))
     print(f"A generated abdomen of {generated.image.shape[0]} slices; slice {marked} is marked.")
-    command = ["segment", image, "--support-mask", mask, "-o", output, "--device", args.device]
-    query, result = segment_files(command_parser().parse_args(command))
+    command = [image, "--support-mask", mask, "-o", output, "--device", args.device]
+    parser = argparse.ArgumentParser()
+    segment.add_arguments(parser)
+    query, result = segment.segment_files(parser.parse_args(command))
     truth = read_labels(folder / TRUTH, like=query)
     overlap = dice_per_label(result.labels.voxels, truth.voxels, sorted(result.names))
     sheet(query, result, truth).save(folder / PICTURE, optimize=True)
@@ -71,7 +72,7 @@ def _folder(wanted: Path | None) -> Path:
 
 
 def _write(generated: Phantom, marked: int, folder: Path) -> None:
-    from ..data.writing import write_labels, write_volume
+    from ...data.writing import write_labels, write_volume
 
     write_volume(generated.image, folder / IMAGE)
     write_labels(generated.marked(marked), folder / MASK)

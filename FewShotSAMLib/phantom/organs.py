@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import spatial
 
-from .phantom_solids import Array, Painting, Space, fillet
+from .solids import Array, Painting, Space, fillet
 
 LIVER, RIGHT_KIDNEY, LEFT_KIDNEY, SPLEEN = 1, 2, 3, 4
 

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
-from ..data.errors import InputError
-from ..models import packages
+from ...data.errors import InputError
+from ...weights import packages
 
 # Packages that more can be done with, and the command that installs each.
 OPTIONAL = {
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _program() -> Iterator[str]:
-    from ..version import __version__
+    from ...version import __version__
 
     yield f"FewShotSAM {__version__}"
     yield f"Python {platform.python_version()} ({sys.executable})"
@@ -70,8 +70,8 @@ def _version(package: str) -> str:
 def _device() -> Iterator[str]:
     import torch
 
-    from ..models.devices import choose_device
-    from ..models.precision import choose_precision
+    from ...models.devices import choose_device
+    from ...models.precision import choose_precision
 
     chosen = choose_device()
     yield f"auto uses {chosen.device.type}: {chosen.reason}"
@@ -98,8 +98,8 @@ def _memory() -> Iterator[str]:
 
 
 def _shipped() -> Iterator[str]:
-    from ..models.resources import models_folder, recorded_sha256, sha256_of, shipped_weights
-    from ..models.weights_catalogue import megabytes
+    from ...weights.catalogue import megabytes
+    from ...weights.resources import models_folder, recorded_sha256, sha256_of, shipped_weights
 
     try:
         used = 0
@@ -115,9 +115,9 @@ def _shipped() -> Iterator[str]:
 
 def _downloaded() -> Iterator[str]:
     """Files are not read here, which may take minutes: `models verify` does that."""
-    from ..models.weights import WeightStore
-    from ..models.weights_catalogue import megabytes
-    from ..models.weights_folder import weights_place
+    from ...weights.catalogue import megabytes
+    from ...weights.folder import weights_place
+    from ...weights.store import WeightStore
 
     try:
         place = weights_place()

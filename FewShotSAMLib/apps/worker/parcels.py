@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..data.intensity import IntensityRange
-from ..data.slicing import FieldOfView
-from ..data.standard import Standard
-from ..data.support import Support
-from ..data.volume import Segment, Volume
-from ..models.card import ModelCard
-from ..prompting.point_prompts import PointPrompts
-from ..segmentation.results import SliceAnswer, SlicePreview, SliceResult, VolumeResult
+from ...data.intensity import IntensityRange
+from ...data.slicing import FieldOfView
+from ...data.standard import Standard
+from ...data.support import Support
+from ...data.volume import Segment, Volume
+from ...models.card import ModelCard
+from ...prompting.point_prompts import PointPrompts
+from ...segmentation.results import SliceAnswer, SlicePreview, SliceResult, VolumeResult
 from .messages import Message
 
 Header = dict[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import options
+from .. import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, find the prompts, print."""
-    from .inputs import read_image, read_supports
-    from .outputs import print_json
+    from ..inputs import read_image, read_supports
+    from ..outputs import print_json
     from .segment import load_chosen_segmenter
 
     query = read_image(args.query, args)

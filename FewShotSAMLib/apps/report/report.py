@@ -9,10 +9,10 @@ from html import escape
 
 from PIL import Image
 
-from ..data.volume import Segment, Volume
-from ..models.interfaces import ModelCard
-from ..segmentation.results import SliceResult, VolumeResult
-from ..version import __version__
+from ...data.volume import Segment, Volume
+from ...models.interfaces import ModelCard
+from ...segmentation.results import SliceResult, VolumeResult
+from ...version import __version__
 from .pictures import Stack, contact_sheet
 from .summary import label_volumes
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .outputs import tell
+from ..outputs import tell
 
 if TYPE_CHECKING:
-    from ..models.weights import WeightStore
-    from ..models.weights_catalogue import WeightFile
+    from ...weights.catalogue import WeightFile
+    from ...weights.store import WeightStore
 
 ACTIONS = {
     "list": "show presets and models, their sizes and licences, and what is on this machine",
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _store() -> WeightStore:
-    from ..models.weights import WeightStore
+    from ...weights.store import WeightStore
 
     return WeightStore(tell=tell)
 
@@ -90,8 +90,8 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _download(args: argparse.Namespace) -> int:
-    from ..models.weights_catalogue import megabytes
-    from ..models.weights_folder import weights_place
+    from ...weights.catalogue import megabytes
+    from ...weights.folder import weights_place
 
     store = _store()
     entries = store.known.needed(args.name)
@@ -116,7 +116,7 @@ def _download(args: argparse.Namespace) -> int:
             with _Bar(entry) as bar:
                 found = store.download(entry.name, mirror=mirror, progress=bar)
         except KeyboardInterrupt:
-            from ..models.downloads import partial_files
+            from ...weights.downloads import partial_files
 
             partial, _ = partial_files(store.path(entry.name))
             kept = megabytes(partial.stat().st_size) if partial.is_file() else "nothing"
@@ -131,7 +131,7 @@ def _download(args: argparse.Namespace) -> int:
 
 
 def _take_files(store: WeightStore, entries: Sequence[WeightFile], source: Path) -> int:
-    from ..data.errors import InputError
+    from ...data.errors import InputError
 
     if len(entries) > 1 and not source.is_dir():
         raise InputError(
@@ -147,7 +147,7 @@ def _take_files(store: WeightStore, entries: Sequence[WeightFile], source: Path)
 
 
 def _is_whole(store: WeightStore, entry: WeightFile) -> bool:
-    from ..data.errors import InputError
+    from ...data.errors import InputError
 
     if not store.is_present(entry.name):
         return False
@@ -167,8 +167,8 @@ def _agrees(entries: Sequence[WeightFile], folder: Path) -> bool:
     Raises:
         InputError: there is nobody to ask.
     """
-    from ..data.errors import InputError
-    from ..models.weights_catalogue import megabytes
+    from ...data.errors import InputError
+    from ...weights.catalogue import megabytes
 
     total = megabytes(sum(entry.size or entry.about_size or 0 for entry in entries))
     if not sys.stdin.isatty():
@@ -204,7 +204,7 @@ class _Bar:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from ..data.errors import InputError
+    from ...data.errors import InputError
 
     store = _store()
     if args.name is None:
@@ -215,7 +215,7 @@ def _verify(args: argparse.Namespace) -> int:
     checks = [lambda name=name: store.find(name, recheck=True).sha256 for name in names]
     labels = list(names)
     if args.name is None or not labels:
-        from ..models.resources import SHIPPED, models_folder
+        from ...weights.resources import SHIPPED, models_folder
 
         shipped = [models_folder() / name for name in SHIPPED]
         labels = [*(path.stem for path in shipped), *labels]
@@ -232,8 +232,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _verify_shipped(path: Path) -> str:
-    from ..data.errors import InputError
-    from ..models.resources import recorded_sha256, sha256_of
+    from ...data.errors import InputError
+    from ...weights.resources import recorded_sha256, sha256_of
 
     if not path.is_file():
         raise InputError(f"{path}: is missing; install FewShotSAM again")
@@ -247,8 +247,8 @@ def _verify_shipped(path: Path) -> str:
 
 
 def _remove(args: argparse.Namespace) -> int:
-    from ..data.errors import InputError
-    from ..models.weights_catalogue import megabytes
+    from ...data.errors import InputError
+    from ...weights.catalogue import megabytes
 
     store = _store()
     entries = store.known.needed(args.name)
@@ -262,8 +262,8 @@ def _remove(args: argparse.Namespace) -> int:
 
 
 def _where(args: argparse.Namespace) -> int:
-    from ..models.resources import models_folder
-    from ..models.weights_folder import WEIGHTS_VARIABLE, weights_place
+    from ...weights.folder import WEIGHTS_VARIABLE, weights_place
+    from ...weights.resources import models_folder
 
     store = _store()
     if args.name is None:

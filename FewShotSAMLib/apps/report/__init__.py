@@ -1,0 +1,1 @@
+"""What is told of a result: a page with pictures, and its figures."""

@@ -1,0 +1,1 @@
+"""A generated abdomen, for the demonstration and for tests."""
