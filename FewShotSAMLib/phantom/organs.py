@@ -1,6 +1,6 @@
 """The organs of the generated abdomen: where they lie, how large and how bright they are.
 
-Positions are in the patient's millimetres of `phantom_solids.Space`; brightness is that of a
+Positions are in the patient's millimetres of `solids.Space`; brightness is that of a
 fat-suppressed T2 MR, 0 for air and about 1 for water.
 """
 

@@ -242,7 +242,7 @@ def test_resampled_obliquely(segmenter, patient):
 
 def test_real_files_in_four_orders(segmenter, shared_data):
     """The accuracy script's measure on four of its files, three slices to each side."""
-    path = Path(__file__).resolve().parents[1] / "Accuracy" / "orientation.py"
+    path = Path(__file__).resolve().parents[2] / "Accuracy" / "orientation.py"
     spec = spec_from_file_location("orientation", path)
     script = module_from_spec(spec)
     sys.modules[spec.name] = script

@@ -17,7 +17,7 @@ from file_server import Answer, serving
 from FewShotSAMLib.apps.main import main
 from FewShotSAMLib.weights.catalogue import catalogue
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 # Of these nobody published size or hash, so that any bytes may stand for them.
 OPEN, OPEN_FILE = "dinov2-base-registers", "dinov2_vitb14_reg4_pretrain.pth"
 KNOWN = catalogue().weight_file("sam2.1-tiny")

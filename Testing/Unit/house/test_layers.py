@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LIBRARY = ROOT / "FewShotSAMLib"
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 DISTRIBUTION = {

@@ -24,7 +24,7 @@ from FewShotSAMLib.weights.downloads import (
 )
 from FewShotSAMLib.weights.file_lock import locked
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CONTENT = np.random.default_rng(0).bytes(700_001)
 SIZE = len(CONTENT)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -378,7 +378,7 @@ def test_errors_are_one_line_and_bad_input(server, target):
 CHILD = """
 import sys
 from pathlib import Path
-from FewShotSAMLib.models.downloads import Wanted, download
+from FewShotSAMLib.weights.downloads import Wanted, download
 url, target, size, sha256 = sys.argv[1:]
 print(download(Wanted(url, Path(target), int(size), sha256)))
 """

@@ -16,7 +16,7 @@ from FewShotSAMLib import read_labels
 from FewShotSAMLib.data.writing import write_labels, write_volume
 from FewShotSAMLib.phantom.abdomen import SEGMENTS, abdomen
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 IMAGE, MASK = "Bäuche und Köpfe 腹部.nii.gz", "one slice.seg.nrrd"
 
 

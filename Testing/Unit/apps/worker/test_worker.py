@@ -23,7 +23,7 @@ from FewShotSAMLib.apps.worker.messages import Message, read_message, write_mess
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.prompting.point_prompts import PointPrompts
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 MODEL = {"device": "cpu"}
 
 

@@ -25,7 +25,7 @@ from FewShotSAMLib.training.losses import (
     synergy_maps,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TINY = EmbeddedConfig(
     stem=8, levels=(8, 8, 16, 16), pyramid=(8, 16, 16), position=8, matching=8, decoder=16
 )

@@ -20,7 +20,7 @@ from FewShotSAMLib.data.volume import Volume
 from FewShotSAMLib.data.writing import write_labels, write_volume
 from FewShotSAMLib.segmentation.results import Progress
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def run(*arguments) -> subprocess.CompletedProcess:

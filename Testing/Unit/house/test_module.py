@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-MODULE = Path(__file__).resolve().parents[2] / "FewShotSAM"
+MODULE = Path(__file__).resolve().parents[3] / "FewShotSAM"
 PARTS = sorted((MODULE / "FewShotSAMModule").glob("*.py"))
 FILES = [MODULE / "FewShotSAM.py", *PARTS]
 

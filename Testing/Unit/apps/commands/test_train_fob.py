@@ -23,7 +23,7 @@ from FewShotSAMLib.models.fob import read_fob
 from FewShotSAMLib.phantom.abdomen import abdomen
 from FewShotSAMLib.weights.resources import sha256_of
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture(scope="module")

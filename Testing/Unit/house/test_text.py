@@ -10,7 +10,7 @@ from pathlib import Path
 import FewShotSAMLib
 from FewShotSAMLib.apps.main import command_parser
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MACHINE_PATHS = re.compile(r"(?<![\w.~*])(?:/(?:work|root|tmp|home|opt|mnt)/\w|[A-Z]:\\Users)")
 TEXT = {".py", ".md", ".toml", ".txt", ".json", ".s4ext", ".cmake", ".ui", ".html", ".cfg", ""}
