@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 _LOOK_AGAIN = 0.3  # seconds
-_HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK, errno.EWOULDBLOCK}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @contextmanager
@@ -29,45 +30,33 @@ def locked(path: Path, waiting: Callable[[], None], cancel: threading.Event) -> 
     Yields:
         False when `cancel` was set before the lock was free.
     """
-    with path.open("a+b") as file:
-        told = False
-        while not _take(file):
-            if not told:
-                waiting()
-                told = True
-            if cancel.wait(_LOOK_AGAIN):
-                yield False
-                return
-        try:
-            yield True
-        finally:
-            _release(file)
+    # It comes with PyTorch; what lies on disk can be listed before that is installed.
+    from filelock import FileLock
 
-
-def _take(file: BinaryIO) -> bool:
+    lock, told = FileLock(path), False
+    while not _take(lock):
+        if not told:
+            waiting()
+            told = True
+        if cancel.wait(_LOOK_AGAIN):
+            yield False
+            return
     try:
-        if sys.platform == "win32":
-            import msvcrt
+        yield True
+    finally:
+        lock.release()
 
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
 
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _take(lock: BaseFileLock) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    except NotImplementedError:  # older versions, of a file system without locks
+        return True
     except OSError as problem:
-        return problem.errno not in _HELD
+        if problem.errno not in _NO_LOCKS:
+            raise
     return True
-
-
-def _release(file: BinaryIO) -> None:
-    with contextlib.suppress(OSError):
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file.fileno(), fcntl.LOCK_UN)

@@ -34,6 +34,18 @@ def test_every_python_file_of_the_library_is_installed():
     assert len(listed) == len(set(listed))
 
 
+def test_every_other_file_of_the_library_is_installed():
+    text = (LIBRARY / "CMakeLists.txt").read_text(encoding="utf-8")
+    listed = re.search(r"\n  RESOURCES\n(.*?)\n  WITH", text, flags=re.DOTALL)[1].split()
+    there = [path for path in LIBRARY.rglob("*") if path.is_file()]
+    kept = [path for path in there if path.suffix not in (".py", ".pyc", ".txt")]
+    assert sorted(listed) == sorted(path.relative_to(LIBRARY).as_posix() for path in kept)
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for path in kept:
+        package = ".".join(path.parent.relative_to(ROOT).parts)
+        assert f'"{package}" = ["*{path.suffix}"]' in project, f"{path}: not in the wheel"
+
+
 def test_every_file_of_the_module_is_installed():
     text = (MODULE / "CMakeLists.txt").read_text(encoding="utf-8")
     files = re.search(r"SCRIPTS\n(.*?)\n  RESOURCES\n(.*?)\n  WITH", text, flags=re.DOTALL)
