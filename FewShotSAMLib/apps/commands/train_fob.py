@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from ...data.volume import Volume
     from ...models.embedded import EmbeddedModel
     from ...models.fob_network import FobConfig
-    from ...training.fob import FobTraining
+    from ...training.fob import FobSchedule, FobTraining
     from ...training.fob_volumes import TrainingVolume, VolumeEpisodes
 
 BACKBONES = ("resnet101", "embedded")
@@ -26,6 +24,17 @@ CANCELLED = 130
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
+    _add_files(parser)
+    _add_network(parser)
+    _add_training(parser)
+    parser.add_argument(
+        "--device", default="auto", metavar="auto|cpu|cuda|mps",
+        help="where to compute (default: auto, the fastest there is)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", type=Path, nargs="+", action="extend", required=True, metavar="FOLDER",
         help="folders that are looked through, or single volumes; labels are not needed",
@@ -34,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="FILE.safetensors",
         help="the weights; what they were made from is written beside them as .json",
     )
+    parser.add_argument(
+        "--run", type=Path, metavar="FOLDER", dest="folder",
+        help="where the unfinished run, its log and the supervoxels are kept (default: beside "
+        "FILE); the same command goes on with it",
+    )
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone", choices=BACKBONES, default="resnet101",
         help="as published, for any model (default), or the shipped model's features: small and "
@@ -49,6 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the images are (default: found from the files)",
     )
     parser.add_argument(
+        "--start", type=Path, metavar="WEIGHTS",
+        help="weights to begin with: a FoB, or a state dict of torchvision's resnet101",
+    )
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--steps", type=_positive_int, metavar="N",
         help="length of the training (default: 39000 as published, 1500 for embedded)",
     )
@@ -56,23 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--minutes", type=_positive, metavar="M", help="end after this time, if it comes first"
     )
     parser.add_argument(
-        "--run", type=Path, metavar="FOLDER", dest="folder",
-        help="where the unfinished run, its log and the supervoxels are kept (default: beside "
-        "FILE); the same command goes on with it",
-    )
-    parser.add_argument(
-        "--start", type=Path, metavar="WEIGHTS",
-        help="weights to begin with: a FoB, or a state dict of torchvision's resnet101",
-    )
-    parser.add_argument(
         "--rate", type=_positive, metavar="R",
         help="first learning rate (default: 1e-4 as published, 1e-3 for embedded)",
     )
-    parser.add_argument(
-        "--device", default="auto", metavar="auto|cpu|cuda|mps",
-        help="where to compute (default: auto, the fastest there is)",
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument(
         "--log", choices=("csv", "tensorboard"), default="csv",
         help="log.csv in the run's folder (default), or TensorBoard's events as well",
@@ -81,17 +91,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, cut into supervoxels, train, write."""
-    from ...data.errors import InputError
     from ..outputs import check_destination, tell
+    from ..training_run import run_folder, stopping
 
     check_destination(args.out, [".safetensors"], args.images)
-    folder = args.folder or args.out.with_name(f"{args.out.stem}-run")
+    folder = run_folder(args.folder, args.out)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
-    try:
-        with _stopping() as stopped:
+        with stopping() as stopped:
             _train(args, folder, stopped, tell)
     except KeyboardInterrupt:
         print(
@@ -109,35 +115,19 @@ def _train(
 ) -> None:
     from ...models.devices import choose_device
     from ...models.embedded import load_embedded
-    from ...training.fob import FobSchedule, FobTraining, embedded_schedule, train
+    from ...training.fob import train
     from ...training.fob_export import export_trained
-    from ...training.fob_start import start_from
+    from ..training_run import check_same_run, open_log
 
-    log, start = _log(args.log, folder), _sha256(args.start)
+    log, start = open_log(args.log, folder), _sha256(args.start)
     device = choose_device(args.device).device
     backbone = load_embedded(device)[0] if args.backbone == "embedded" else None
     volumes, modality = _read(args, folder, stopped, tell)
-    config = _config(args, modality, backbone)
-    steps = args.steps or STEPS[args.backbone]
-    if args.backbone == "embedded":
-        schedule = embedded_schedule(steps, *([args.rate] if args.rate else []))
-    else:
-        schedule = FobSchedule(steps, args.rate or FobSchedule.rate)
     source = _episodes(args, volumes, device, stopped)
-    _check_same_run(folder, {
-        "images": sorted(v.sha256 for v in volumes), "seed": args.seed,
-        "start": start,
-    })
-    training = _training(FobTraining, config, str(device), args.seed, schedule, backbone)
-    resumed = (folder / "run.pt").exists()
-    if args.start is not None and not resumed:
-        tell(f"{start_from(training.network, args.start)} taken from {args.start}")
-    apart = source.held_out_volumes
-    what = "its last slices are" if len(volumes) == 1 else f"{len(apart)} of them"
-    tell(
-        f"{'going on' if resumed else 'training'} on {device} with {len(volumes)} "
-        f"volume{'s'[: len(volumes) != 1]}, {what} held out to measure by"
-    )
+    images = sorted(v.sha256 for v in volumes)
+    check_same_run(folder, {"images": images, "seed": args.seed, "start": start})
+    training = _training(args, _config(args, modality, backbone), device, backbone)
+    _begin(args, folder, training, (len(volumes), len(source.held_out_volumes)), tell)
     row = train(
         training, source, folder, minutes=args.minutes,
         check_every=120.0 if backbone is not None else 600.0, tell=log,
@@ -147,10 +137,30 @@ def _train(
         "command": _command(args),
         "training_data": f"{len(volumes)} unlabelled volumes of the user",
         "modality": modality,
-        "images_sha256": sorted(v.sha256 for v in volumes),
-        "held_out_sha256": sorted(v.sha256 for v in apart),
+        "images_sha256": images,
+        "held_out_sha256": sorted(v.sha256 for v in source.held_out_volumes),
         "start_sha256": start,
     })
+
+
+def _begin(
+    args: argparse.Namespace, folder: Path, training: FobTraining, counts: tuple[int, int],
+    tell: Callable[[str], None],
+) -> None:
+    """Take the weights to begin with, unless the run goes on, and say what begins.
+
+    counts: volumes in all, and those held out."""
+    from ...training.fob_start import start_from
+
+    resumed = (folder / "run.pt").exists()
+    if args.start is not None and not resumed:
+        tell(f"{start_from(training.network, args.start)} taken from {args.start}")
+    count, apart = counts
+    what = "its last slices are" if count == 1 else f"{apart} of them"
+    tell(
+        f"{'going on' if resumed else 'training'} on {training.device} with {count} "
+        f"volume{'s'[: count != 1]}, {what} held out to measure by"
+    )
 
 
 def _read(
@@ -159,21 +169,10 @@ def _read(
 ) -> tuple[list[TrainingVolume], str]:
     """All volumes with their supervoxels, and the modality that the weights will be for."""
     from ...data.errors import InputError
-    from ...training.fob_volumes import prepare_volume
-    from ..training_images import read_training_volumes
 
-    framing = "body" if args.backbone == "embedded" else "slice"
-    asked = None if args.modality == "auto" else args.modality
     found: dict[str, TrainingVolume] = {}
     modalities: set[str] = set()
-    for volume in read_training_volumes(args.images, asked, tell):
-        if stopped():
-            raise KeyboardInterrupt
-        try:
-            ready = prepare_volume(volume, framing, folder)
-        except InputError as problem:
-            tell(f"left out: {problem}")
-            continue
+    for volume, ready in _prepared(args, folder, stopped, tell):
         if ready.sha256 in found:
             tell(f"left out: {volume.name}: the same image as {found[ready.sha256].name}")
             continue
@@ -189,6 +188,28 @@ def _read(
     one = modalities.pop() if len(modalities) == 1 else "any"
     # In the order of their hashes, so that names do not decide which are held out.
     return [found[key] for key in sorted(found)], one if one in ("CT", "MR") else "any"
+
+
+def _prepared(
+    args: argparse.Namespace, folder: Path, stopped: Callable[[], bool],
+    tell: Callable[[str], None],
+) -> Iterator[tuple[Volume, TrainingVolume]]:
+    """Each volume that training can use, as it was read and cut into supervoxels."""
+    from ...data.errors import InputError
+    from ...training.fob_volumes import prepare_volume
+    from ..training_images import read_training_volumes
+
+    framing = "body" if args.backbone == "embedded" else "slice"
+    asked = None if args.modality == "auto" else args.modality
+    for volume in read_training_volumes(args.images, asked, tell):
+        if stopped():
+            raise KeyboardInterrupt
+        try:
+            ready = prepare_volume(volume, framing, folder)
+        except InputError as problem:
+            tell(f"left out: {problem}")
+        else:
+            yield volume, ready
 
 
 def _config(
@@ -224,34 +245,26 @@ def _episodes(
     )
 
 
-def _training(make: type[FobTraining], config: FobConfig, *settings: object) -> FobTraining:
+def _schedule(args: argparse.Namespace) -> FobSchedule:
+    from ...training.fob import FobSchedule, embedded_schedule
+
+    steps = args.steps or STEPS[args.backbone]
+    if args.backbone == "embedded":
+        return embedded_schedule(steps, *([args.rate] if args.rate else []))
+    return FobSchedule(steps, args.rate or FobSchedule.rate)
+
+
+def _training(
+    args: argparse.Namespace, config: FobConfig, device: torch.device,
+    backbone: EmbeddedModel | None,
+) -> FobTraining:
+    from ...training.fob import FobTraining
     from ...weights.packages import missing_package
 
     try:
-        return make(config, *settings)
+        return FobTraining(config, str(device), args.seed, _schedule(args), backbone)
     except ImportError as problem:
         raise missing_package("train-fob --backbone resnet101", problem, "torchvision") from None
-
-
-def _check_same_run(folder: Path, settings: dict[str, object]) -> None:
-    """Refuse to go on with a run of other images or settings."""
-    from ...data.errors import InputError
-    from ..outputs import write_text
-
-    path = folder / "settings.json"
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        write_text(path, json.dumps(settings, indent=2) + "\n")
-        return
-    except (OSError, ValueError):
-        raise InputError(f"{path}: cannot be read; choose another folder with --run") from None
-    changed = [name for name, value in settings.items() if before.get(name) != value]
-    if changed:
-        raise InputError(
-            f"{folder}: holds a run that began with other {' and '.join(changed)}; choose another "
-            "folder with --run, or remove it"
-        )
 
 
 def _sha256(path: Path | None) -> str:
@@ -271,50 +284,6 @@ def _command(args: argparse.Namespace) -> str:
              if (value := getattr(args, name)) is not None]
     said += ["--start WEIGHTS"] if args.start is not None else []
     return " ".join(["fewshotsam train-fob --images FOLDER --out FILE", *said])
-
-
-def _log(kind: str, folder: Path) -> Callable[[dict[str, float]], None]:
-    """What is done with each row of the log, besides log.csv."""
-    from ...data.errors import InputError
-    from ...training.run_log import print_row
-
-    if kind == "csv":
-        return print_row
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InputError(
-            "--log tensorboard: the package tensorboard is not installed; run: pip install "
-            "tensorboard"
-        ) from None
-    writer = SummaryWriter(str(folder))
-
-    def write(row: dict[str, float]) -> None:
-        print_row(row)
-        for name, value in row.items():
-            if name != "step":
-                writer.add_scalar(name, value, int(row["step"]))
-        writer.flush()
-
-    return write
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed; a second one stops at once."""
-    pressed: list[bool] = []
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(True)
-        print("fewshotsam: stopping after this volume or step", file=sys.stderr, flush=True)
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _positive(text: str) -> float:
