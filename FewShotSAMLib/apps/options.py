@@ -14,6 +14,19 @@ STRATEGIES = ("slices", "propagate", "memory")
 def add_support_options(parser: argparse.ArgumentParser) -> None:
     """Which marked slices to use: files, or a support that was kept."""
     group = parser.add_argument_group("marked slices (an image and its mask, or a kept support)")
+    _add_drawings(group)
+    group.add_argument(
+        "--support",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="SUPPORT.nrrd",
+        help="a file made by 'fewshotsam support', in place of the two options above",
+    )
+    add_drawing_options(group)
+
+
+def _add_drawings(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--support-image",
         type=Path,
@@ -30,15 +43,6 @@ def add_support_options(parser: argparse.ArgumentParser) -> None:
         metavar="MASK",
         help="what was drawn, nonzero on one or more slices; one for each support image",
     )
-    group.add_argument(
-        "--support",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="SUPPORT.nrrd",
-        help="a file made by 'fewshotsam support', in place of the two options above",
-    )
-    add_drawing_options(group)
 
 
 def add_drawing_options(group: argparse._ActionsContainer) -> None:
@@ -69,6 +73,13 @@ def add_drawing_options(group: argparse._ActionsContainer) -> None:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Which model and method, on which device."""
     group = parser.add_argument_group("model and method")
+    _add_method(group)
+    _add_networks(group)
+    _add_computing(group)
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+
+
+def _add_method(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--method",
         choices=("synpo", "fob", "auto"),
@@ -82,6 +93,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="FoB's weights for --method fob and auto: embedded, fob-ct, fob-mr or a file "
         "(default: the preset's, or embedded)",
     )
+
+
+def _add_networks(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--model",
         default="embedded",
@@ -91,6 +105,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--features", metavar="NAME", help="another model for the similarity (default: the model's)"
     )
+
+
+def _add_computing(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--device",
         default="auto",
@@ -108,7 +125,6 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on on the CPU when the GPU's memory is too small (default: stop)",
     )
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:

@@ -23,13 +23,7 @@ def check_destination(path: Path, kinds: Sequence[str], inputs: Iterable[Path]) 
     Raises:
         InputError: unknown extension, no such folder, not writable, or one of the inputs.
     """
-    from ..data.files import extension
-
-    if extension(path) not in kinds:
-        raise InputError(
-            f"{path}: cannot write {extension(path) or 'a file without extension'}; "
-            f"end the name in {' '.join(kinds)}"
-        )
+    _check_kind(path, kinds)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file")
     if not path.parent.is_dir():
@@ -37,9 +31,23 @@ def check_destination(path: Path, kinds: Sequence[str], inputs: Iterable[Path]) 
     for source in inputs:
         if path.resolve() == source.resolve() or (path.exists() and path.samefile(source)):
             raise InputError(f"{path}: is an input and is not overwritten; name another file")
+    _check_writable(path)
+    return path
+
+
+def _check_kind(path: Path, kinds: Sequence[str]) -> None:
+    from ..data.files import extension
+
+    if extension(path) not in kinds:
+        raise InputError(
+            f"{path}: cannot write {extension(path) or 'a file without extension'}; "
+            f"end the name in {' '.join(kinds)}"
+        )
+
+
+def _check_writable(path: Path) -> None:
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            return path
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise InputError(
             f"{path}: its folder cannot be written to ({error.strerror}); choose another"

@@ -36,6 +36,7 @@ class ProgressBar:
         self._bar.update(progress.done - self._bar.n)
 
     def close(self) -> None:
+        """Leaves the last bar as it stands."""
         if self._bar is not None:
             self._bar.close()
 

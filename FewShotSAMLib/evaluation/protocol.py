@@ -107,19 +107,27 @@ def evaluate_given_slices(
     supports = {label: _supports_of(support, label, axis) for label in organs}
     for query in queries:
         for label, organ in organs.items():
-            given = organ_slices(query, label, axis)
-            if not given or not supports[label]:
-                continue
-            parts = [
-                segment(query, label, chunk, one)
-                for chunk, one in zip(query_chunks(given), supports[label], strict=True)
-                if chunk
-            ]
             truth = extract_slices(query.labels.voxels, axis) == label
-            prediction = np.zeros(truth.shape, bool)
-            prediction[given] = np.concatenate(parts)
+            if not truth.any() or not supports[label]:
+                continue
+            prediction = _segment_given(query, label, axis, supports[label], segment)
             scores.append(_score(query, label, organ, axis, prediction, truth, whole=False))
     return scores
+
+
+def _segment_given(
+    query: Case, label: int, axis: str, supports: Sequence[Support], segment: SegmentSlices
+) -> np.ndarray:
+    """bool (S, H, W): each chunk of the organ's slices from its own support."""
+    given = organ_slices(query, label, axis)
+    parts = [
+        segment(query, label, chunk, one)
+        for chunk, one in zip(query_chunks(given), supports, strict=True)
+        if chunk
+    ]
+    prediction = np.zeros(extract_slices(query.labels.voxels, axis).shape, bool)
+    prediction[given] = np.concatenate(parts)
+    return prediction
 
 
 def evaluate_whole_volume(

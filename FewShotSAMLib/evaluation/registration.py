@@ -72,6 +72,15 @@ def _shrink(image: sitk.Image, factor: int) -> sitk.Image:
     return small
 
 
+def _filter(steps: int, smoothing: float) -> sitk.FastSymmetricForcesDemonsRegistrationFilter:
+    demons = sitk.FastSymmetricForcesDemonsRegistrationFilter()
+    demons.SetNumberOfIterations(steps)
+    demons.SetNumberOfThreads(1)  # pictures this small only lose by being shared out
+    demons.SetSmoothDisplacementField(True)
+    demons.SetStandardDeviations(smoothing)  # ITK takes this sigma in pixels of the level
+    return demons
+
+
 def _demons(
     target: sitk.Image, source: sitk.Image, iterations: tuple[int, ...], smoothing: float
 ) -> np.ndarray:
@@ -84,12 +93,7 @@ def _demons(
             sitk.BinShrink(image, [factor, factor]) if factor > 1 else image
             for image in (target, source)
         )
-        demons = sitk.FastSymmetricForcesDemonsRegistrationFilter()
-        demons.SetNumberOfIterations(steps)
-        demons.SetNumberOfThreads(1)  # pictures this small only lose by being shared out
-        demons.SetSmoothDisplacementField(True)
-        # ITK takes this sigma in pixels of the level.
-        demons.SetStandardDeviations(smoothing)
+        demons = _filter(steps, smoothing)
         if field is None:
             field = demons.Execute(fixed, moving)
         else:

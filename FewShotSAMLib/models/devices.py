@@ -29,17 +29,26 @@ def choose_device(name: str = "auto") -> ChosenDevice:
         InputError: unknown, or not usable on this machine.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return ChosenDevice(torch.device("cuda"), f"GPU {torch.cuda.get_device_name(0)}")
-        if torch.backends.mps.is_available():
-            return ChosenDevice(torch.device("mps"), "Apple GPU")
-        return ChosenDevice(torch.device("cpu"), _why_no_gpu())
+        return _best_device()
     try:
         device = torch.device(name)
     except RuntimeError:
         raise InputError(f"device {name!r}: unknown; use one of {', '.join(DEVICES)}") from None
     if device.type not in DEVICES:
         raise InputError(f"device {name!r}: unknown; use one of {', '.join(DEVICES)}")
+    _check_usable(device, name)
+    return ChosenDevice(device, "as asked for")
+
+
+def _best_device() -> ChosenDevice:
+    if torch.cuda.is_available():
+        return ChosenDevice(torch.device("cuda"), f"GPU {torch.cuda.get_device_name(0)}")
+    if torch.backends.mps.is_available():
+        return ChosenDevice(torch.device("mps"), "Apple GPU")
+    return ChosenDevice(torch.device("cpu"), _why_no_gpu())
+
+
+def _check_usable(device: torch.device, name: str) -> None:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise InputError(f"device {name!r}: {_why_no_gpu()}; use --device cpu")
@@ -49,7 +58,6 @@ def choose_device(name: str = "auto") -> ChosenDevice:
             )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError(f"device {name!r}: no Apple GPU here; use --device cpu")
-    return ChosenDevice(device, "as asked for")
 
 
 def _why_no_gpu() -> str:

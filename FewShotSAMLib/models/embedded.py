@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -115,12 +116,7 @@ def read_network(path: Path) -> EmbeddedNetwork:
     if not path.is_file():
         raise InputError(f"{path}: the embedded model's weights are missing; install again")
     config, tensors, _ = read_weights(path, "an embedded model")
-    try:
-        network = EmbeddedNetwork(
-            EmbeddedConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
-        )
-    except (TypeError, ValueError) as problem:
-        raise InputError(f"{path}: its configuration is of another version ({problem})") from None
+    network = _built(config, path)
     try:
         network.load_state_dict(tensors)
     except RuntimeError:
@@ -132,6 +128,15 @@ def read_network(path: Path) -> EmbeddedNetwork:
             f"unknown or of another shape, such as {wrong[0]})"
         ) from None
     return network
+
+
+def _built(config: dict[str, Any], path: Path) -> EmbeddedNetwork:
+    try:
+        return EmbeddedNetwork(
+            EmbeddedConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
+        )
+    except (TypeError, ValueError) as problem:
+        raise InputError(f"{path}: its configuration is of another version ({problem})") from None
 
 
 def load_embedded(

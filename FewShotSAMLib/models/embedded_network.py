@@ -55,6 +55,7 @@ class Residual(nn.Module):
         self.norm = _norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> the same."""
         return F.relu(x + self.norm(self.second(self.first(x))))
 
 
@@ -68,6 +69,7 @@ class GlobalContext(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> the same."""
         pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
         return x + self.mix(pooled)[:, :, None, None]
 
@@ -102,9 +104,11 @@ class Pyramid:
     matching: Tensor
 
     def tensors(self) -> tuple[Tensor, ...]:
+        """All maps, in the order of the fields."""
         return (self.fine, self.p4, self.p8, self.p16, self.position, self.matching)
 
     def select(self, index: Tensor) -> Pyramid:
+        """Those of the pictures of an index (B,), which may name one several times."""
         return Pyramid(*(t[index] for t in self.tensors()))
 
 
@@ -133,6 +137,7 @@ class Encoder(nn.Module):
         self.matching = nn.Sequential(ConvNorm(p4 + p8, p4), nn.Conv2d(p4, c.matching, 1))
 
     def forward(self, images: Tensor) -> Pyramid:
+        """(N, 1, S, S) in [0, 1] -> all maps of N pictures."""
         fine = self.stem((images - 0.3) / 0.25)
         l4 = self.level4(fine)
         l8 = self.level8(torch.cat([l4, coordinates(l4)], 1))
@@ -213,6 +218,17 @@ def draw_prompts(
     b, _, h, w = matching.shape
     unit = F.normalize(matching.float(), dim=1)
     place = (points.float() + 0.5) / stride - 0.5  # pixel centres of the feature grid
+    layers = _point_maps(unit, place, labels)
+    blank = torch.zeros(b, h, w, device=matching.device)
+    layers.append(blank if boxes is None else _filled(boxes, stride, h, w))
+    layers += [blank] * 3 if masks is None else _mask_maps(unit, masks)
+    layers += [blank] * 3 if confidence is None else _confidence_maps(confidence, h, w)
+    return torch.stack(layers, 1)
+
+
+def _point_maps(unit: Tensor, place: Tensor, labels: Tensor) -> list[Tensor]:
+    """Gaussians of two widths about positive and negative points, and likeness to each kind."""
+    h, w = unit.shape[-2:]
     positive, negative = (labels == 1).float(), (labels == 0).float()
     wide_pixels = h / 64  # the wide Gaussian keeps its share of the picture
     layers = []
@@ -223,27 +239,24 @@ def draw_prompts(
     for kind in (positive, negative):
         mean = (sample * kind[..., None]).sum(1) / kind.sum(1, keepdim=True).clamp(min=1)
         layers.append(torch.einsum("bchw,bc->bhw", unit, mean))
-    blank = torch.zeros(b, h, w, device=matching.device)
-    if boxes is None:
-        layers.append(blank)
-    else:
-        layers.append(_filled(boxes, stride, h, w))
-    if masks is None:
-        layers += [blank, blank, blank]
-    else:
-        prior, given = _resized(masks, h, w)
-        inside = prior.sigmoid() * given
-        mean = torch.einsum("bchw,bhw->bc", unit, inside)
-        mean = mean / inside.sum((1, 2)).clamp(min=1)[:, None]
-        layers += [(2 * prior.sigmoid() - 1) * given, given,
-                   torch.einsum("bchw,bc->bhw", unit, mean)]
-    if confidence is None:
-        layers += [blank, blank, blank]
-    else:
-        score, given = _resized(confidence, h, w)
-        top = score.flatten(1).amax(1).clamp(min=0.05).view(b, 1, 1)
-        layers += [score * given, score / top * given, given]
-    return torch.stack(layers, 1)
+    return layers
+
+
+def _mask_maps(unit: Tensor, masks: Tensor) -> list[Tensor]:
+    """The mask from -1 to 1, whether there is one, and likeness to what it covers."""
+    prior, given = _resized(masks, *unit.shape[-2:])
+    inside = prior.sigmoid() * given
+    mean = torch.einsum("bchw,bhw->bc", unit, inside)
+    mean = mean / inside.sum((1, 2)).clamp(min=1)[:, None]
+    alike = torch.einsum("bchw,bc->bhw", unit, mean)
+    return [(2 * prior.sigmoid() - 1) * given, given, alike]
+
+
+def _confidence_maps(confidence: Tensor, h: int, w: int) -> list[Tensor]:
+    """The confidence as it is and against its highest, and whether there is any."""
+    score, given = _resized(confidence, h, w)
+    top = score.flatten(1).amax(1).clamp(min=0.05).view(-1, 1, 1)
+    return [score * given, score / top * given, given]
 
 
 def _gaussians(place: Tensor, weight: Tensor, sigma: float, h: int, w: int) -> Tensor:

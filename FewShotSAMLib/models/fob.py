@@ -16,7 +16,8 @@ from ..weights.own_weights import read_weights, write_weights
 from ..weights.resources import sha256_of
 from .embedded import EmbeddedModel
 from .embedded_network import EmbeddedConfig, Pyramid
-from .fob_network import FobConfig, FobNetwork
+from .fob_config import FobConfig
+from .fob_network import FobNetwork
 from .interfaces import Embeddings, ModelCard
 from .precision import autocast, choose_precision
 
@@ -177,16 +178,24 @@ def load_fob(
     network, said = read_fob(path, modality)
     model = None
     if network.config.backbone == "embedded":
-        if backbone is None:
-            raise InputError(f"{path}: reads the embedded model's features, which were not loaded")
-        model, wanted = backbone(), said.get("backbone_sha256", "")
-        if wanted and wanted != model.card.sha256:
-            raise InputError(
-                f"{path}: was trained on another embedded model (SHA-256 {wanted[:12]}...) than "
-                f"the one here ({model.card.sha256[:12]}...); train it again"
-            )
-    card = ModelCard(name or path.stem, path.name, sha256_of(path), licence or said.get(
-        "licence", ""))
+        model = _backbone(path, backbone, said.get("backbone_sha256", ""))
+    licence = licence or said.get("licence", "")
+    card = ModelCard(name or path.stem, path.name, sha256_of(path), licence)
     return FobModel(network, card, device, model, precision)
+
+
+def _backbone(
+    path: Path, backbone: Callable[[], EmbeddedModel] | None, wanted: str
+) -> EmbeddedModel:
+    """The embedded model that the weights in a file learnt to read; `wanted` is its SHA-256."""
+    if backbone is None:
+        raise InputError(f"{path}: reads the embedded model's features, which were not loaded")
+    model = backbone()
+    if wanted and wanted != model.card.sha256:
+        raise InputError(
+            f"{path}: was trained on another embedded model (SHA-256 {wanted[:12]}...) than "
+            f"the one here ({model.card.sha256[:12]}...); train it again"
+        )
+    return model
 
 

@@ -13,7 +13,7 @@ from ..weights.resources import models_folder
 from ..weights.store import WeightStore
 from .embedded import EmbeddedModel, load_embedded
 from .fob import FobModel, load_fob
-from .fob_network import MODALITIES
+from .fob_config import MODALITIES
 from .interfaces import PromptableModel
 
 FILE = "fob-embedded.safetensors"
@@ -56,11 +56,7 @@ class FobChoice:
         offered = preset.prompts if preset and preset.prompts else (EMBEDDED,)
         self._names = (weights,) if weights else offered
         for name in self._names:
-            if name not in fob_names() and not Path(name).is_file():
-                raise InputError(
-                    f"FoB weights {name!r}: neither a file nor known; use a .safetensors or .pth "
-                    f"file, or one of {', '.join(fob_names())}"
-                )
+            _check_known(name)
         self._promptable, self._device, self._precision = promptable, device, precision
         self._store, self._tell = store, tell
         self._loaded: dict[str, FobModel] = {}
@@ -113,6 +109,14 @@ class FobChoice:
         if isinstance(self._promptable, EmbeddedModel):
             return self._promptable
         return load_embedded(self._device, precision=self._precision)[0]
+
+
+def _check_known(name: str) -> None:
+    if name not in fob_names() and not Path(name).is_file():
+        raise InputError(
+            f"FoB weights {name!r}: neither a file nor known; use a .safetensors or .pth "
+            f"file, or one of {', '.join(fob_names())}"
+        )
 
 
 def _modality(name: str) -> str:

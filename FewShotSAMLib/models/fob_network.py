@@ -8,145 +8,15 @@ one another is in `prompting/fob.py`, where the points are.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .fob_config import FobConfig
+from .fob_encoders import Block, PyramidEncoder, ResNetEncoder, norm
+
 OFFSETS = 8  # places that the refinement looks at around each point
-MODALITIES = ("CT", "MR", "any")
-
-
-@dataclass(frozen=True)
-class FobConfig:
-    """Sizes and variants of a FoB network, stored with weights trained here.
-
-    Attributes:
-        backbone: "resnet101" (published), or "embedded": the embedded model's pyramid, frozen,
-            with a small adapter.
-        channels: C of the features; with "embedded" at least as many as the similarity features
-            have, which they begin as.
-        points: K background prompts.
-        grid: cells a side of the feature map.
-        image_size: S, pixels a side of pictures, masks, maps and points.
-        key_stride: side of the blocks of cells that are averaged into one key and value of the
-            context's attention; 1 as published.
-        neck: blocks that look around each place, with the cosine to the foreground in view,
-            before the attention; 0 as published.
-        pyramid: channels of the embedded model's maps that the adapter reads, "embedded" only;
-            the last two are the similarity features.
-        refinement: "official", as published: the sampler is fed pixel coordinates, prototypes
-            in sorted order are paired with unsorted points, and nothing reaches these weights in
-            training. "repaired": normalised coordinates, one order, gradients. "none": points
-            stay where the heat maps found them. Repaired, it learns to move points towards the
-            mean of where they might be, which is nearer to the structure and often inside of it
-            (Testing/Accuracy/fob_refinement.py); published, it hardly moves them.
-        framing: what a picture shows: "slice", the whole slice stretched to the square, or
-            "body", the square around the body that the promptable model sees.
-        modality: "CT", "MR" or "any", what the weights were trained on.
-    """
-
-    backbone: Literal["resnet101", "embedded"] = "resnet101"
-    channels: int = 512
-    points: int = 10
-    grid: int = 64
-    image_size: int = 256
-    key_stride: int = 1
-    neck: int = 0
-    pyramid: tuple[int, ...] = ()
-    refinement: Literal["official", "repaired", "none"] = "official"
-    framing: Literal["slice", "body"] = "slice"
-    modality: str = "any"
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("backbone", ("resnet101", "embedded")),
-            ("refinement", ("official", "repaired", "none")),
-            ("framing", ("slice", "body")),
-            ("modality", MODALITIES),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, "
-                                 f"not {getattr(self, name)!r}")
-        similarity = sum(self.pyramid[-2:])
-        if self.backbone == "embedded" and self.channels < similarity:
-            raise ValueError(f"channels must be at least {similarity}, as many as the last two of "
-                             f"pyramid have together, not {self.channels}")
-
-
-class ResNetEncoder(nn.Module):
-    """ResNet-101 without strides in its third and fourth group of layers (methods, section 2.2).
-
-    (N, 3, S, S) z-scored pictures -> features (N, C, S/4, S/4) and one threshold a picture (N, 1).
-    """
-
-    def __init__(self, c: FobConfig) -> None:
-        super().__init__()
-        from torchvision.models import resnet101
-
-        whole = resnet101(weights=None, replace_stride_with_dilation=[True, True, False])
-        self.backbone = nn.ModuleDict(dict(whole.named_children()))
-        self.reduce1 = nn.Conv2d(1024, c.channels, 1, bias=False)
-        self.reduce2 = nn.Conv2d(2048, c.channels, 1, bias=False)  # in the checkpoints, unused
-        self.reduce1d = nn.Linear(1000, 1)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        x = images
-        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3"):
-            x = self.backbone[name](x)
-        features = self.reduce1(x)
-        x = self.backbone["layer4"](x)
-        x = self.backbone["fc"](self.backbone["avgpool"](x).flatten(1))
-        return features, self.reduce1d(x)
-
-
-class PyramidEncoder(nn.Module):
-    """The embedded model's maps made one: a light backbone whose larger part is not trained.
-
-    It begins as a copy of the similarity features, which tell structures apart already.
-
-    (N, sum of channels, grid, grid) maps, side by side -> features (N, C, grid, grid) and one
-    threshold a picture (N, 1).
-    """
-
-    def __init__(self, c: FobConfig) -> None:
-        super().__init__()
-        self.mix = nn.Conv2d(sum(c.pyramid), c.channels, 1)
-        similarity = sum(c.pyramid[-2:])
-        with torch.no_grad():
-            self.mix.weight.mul_(0.3)
-            self.mix.weight[:similarity] = 0
-            self.mix.weight[:similarity, -similarity:, 0, 0] = torch.eye(similarity)
-            self.mix.bias.zero_()
-        self.blocks = nn.Sequential(*(_Block(c.channels, d) for d in (1, 2, 4)))
-        # Each channel around zero: what all places share would make all of them alike.
-        self.centre = nn.InstanceNorm2d(c.channels)
-        self.reduce1d = nn.Linear(c.channels, 1)
-        nn.init.zeros_(self.reduce1d.weight)
-        nn.init.constant_(self.reduce1d.bias, -10.0)  # half at a cosine of 0.5
-
-    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.blocks(self.mix(maps))
-        return self.centre(features), self.reduce1d(features.mean((2, 3)))
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(8, channels)
-
-
-class _Block(nn.Module):
-    def __init__(self, channels: int, dilation: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, 1, dilation, dilation, bias=False)
-        self.norm = _norm(channels)
-        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.last = _norm(channels)
-        nn.init.zeros_(self.last.weight)  # begins as nothing but its input
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.last(self.second(F.relu(self.norm(self.first(x)))))
 
 
 def attend(
@@ -212,8 +82,8 @@ class Neck(nn.Module):
     def __init__(self, c: FobConfig) -> None:
         super().__init__()
         n = c.channels
-        self.enter = nn.Sequential(nn.Conv2d(n + 1, n, 3, 2, 1), _norm(n), nn.ReLU())
-        self.blocks = nn.Sequential(*(_Block(n, 2**d) for d in range(c.neck)))
+        self.enter = nn.Sequential(nn.Conv2d(n + 1, n, 3, 2, 1), norm(n), nn.ReLU())
+        self.blocks = nn.Sequential(*(Block(n, 2**d) for d in range(c.neck)))
         self.leave = nn.Conv2d(n, n, 1)
 
     def forward(self, query: Tensor, alike: Tensor) -> Tensor:
@@ -269,6 +139,7 @@ class Head(nn.Module):
         )
 
     def forward(self, context: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, K, h, w)."""
         return self.head(context)
 
 

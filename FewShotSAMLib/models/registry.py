@@ -52,13 +52,7 @@ def load_models(
         InputError: a name is not known (the known ones are listed), or weights or a package are
             missing (the command that brings them is named). Nothing is downloaded here.
     """
-    if model not in model_names():
-        raise InputError(f"model {model!r}: unknown; use one of {', '.join(model_names())}")
-    if features is not None and features not in feature_names():
-        raise InputError(f"features {features!r}: unknown; use one of {', '.join(feature_names())}")
-    preset = catalogue().presets.get(model)
-    name = preset.model if preset else model
-    features = features or (preset.features if preset else NO_FEATURES)
+    name, features = _networks(model, features)
     store = store or (WeightStore(tell=memory.tell) if memory else WeightStore())
     settings = {"precision": precision, "memory": memory}
     if EMBEDDED in (name, features):
@@ -71,6 +65,17 @@ def load_models(
     found = store.find(features)
     network = build_dinov2(features, found.path)
     return promptable, Dinov2Features(network, _card(found), device, **settings)
+
+
+def _networks(model: str, features: str | None) -> tuple[str, str]:
+    """The names of the single networks that a model, or a preset, and features stand for."""
+    if model not in model_names():
+        raise InputError(f"model {model!r}: unknown; use one of {', '.join(model_names())}")
+    if features is not None and features not in feature_names():
+        raise InputError(f"features {features!r}: unknown; use one of {', '.join(feature_names())}")
+    preset = catalogue().presets.get(model)
+    name = preset.model if preset else model
+    return name, features or (preset.features if preset else NO_FEATURES)
 
 
 def _promptable(found: LocalWeights, device: torch.device, settings: dict) -> PromptableModel:

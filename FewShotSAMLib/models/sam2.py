@@ -50,6 +50,12 @@ def build_sam2(name: str, state: State | Path | None = None) -> SAM2Base:
     """
     if name not in SAM2_MODELS:
         raise InputError(f"model {name!r}: unknown; use one of {', '.join(SAM2_MODELS)}")
+    network = _instance(name)
+    load_state(network, state, name=name, convert=lambda loaded: loaded.get("model", loaded))
+    return network
+
+
+def _instance(name: str) -> SAM2Base:
     try:
         import sam2
         from hydra.errors import InstantiationException
@@ -62,14 +68,12 @@ def build_sam2(name: str, state: State | Path | None = None) -> SAM2Base:
         raise InputError(f"model {name!r} needs a newer package of sam2; run: {SAM2} --upgrade")
     config = OmegaConf.create(file.read_text(encoding="utf-8"))
     try:
-        network = instantiate(config.model, _recursive_=True)
+        return instantiate(config.model, _recursive_=True)
     except InstantiationException as problem:
         # Hydra imports the parts of the network, and with them what they need in turn.
         if isinstance(problem.__cause__, ImportError):
             raise missing_package(f"model {name!r}", problem, "sam2") from None
         raise
-    load_state(network, state, name=name, convert=lambda loaded: loaded.get("model", loaded))
-    return network
 
 
 class Sam2Model(PromptedNetwork):

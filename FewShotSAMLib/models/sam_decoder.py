@@ -103,19 +103,24 @@ def decode_masks(
     tokens, places = two_way(
         decoder.transformer, pictures.flatten(2).mT, position.flatten(2).mT, tokens, real
     )
-    map_ = places.mT.reshape(count, channels, h, w)
-    if high_resolution is None:
-        map_ = decoder.output_upscaling(map_)
-    else:
-        up2, norm, act, up4, last = decoder.output_upscaling
-        fine, middle = high_resolution
-        map_ = last(up4(act(norm(up2(map_) + middle))) + fine)
+    map_ = _enlarged(decoder, places.mT.reshape(count, channels, h, w), high_resolution)
     masks = range(1, decoder.num_mask_tokens)  # output 0 is the one of the single-mask mode
     weights = torch.stack(
         [decoder.output_hypernetworks_mlps[i](tokens[:, before + i]) for i in masks], 1
     )
     logits = (weights @ map_.flatten(2)).unflatten(2, map_.shape[-2:])
     return logits, decoder.iou_prediction_head(tokens[:, before - 1])[:, 1:]
+
+
+def _enlarged(
+    decoder: nn.Module, map_: Tensor, high_resolution: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """(B, C, h, w) -> (B, C/8, 4h, 4w), with SAM 2's finer levels where it has them."""
+    if high_resolution is None:
+        return decoder.output_upscaling(map_)
+    up2, norm, act, up4, last = decoder.output_upscaling
+    fine, middle = high_resolution
+    return last(up4(act(norm(up2(map_) + middle))) + fine)
 
 
 def two_way(

@@ -71,9 +71,15 @@ def _wall(painting: Painting, body: Array, cavity: Array) -> None:
 
 def _back(painting: Painting) -> None:
     """Vertebrae and discs, the canal, the muscles beside them."""
+    lean = 6.0 * np.cos((painting.space.z - 30.0) / 60.0)
+    _back_muscles(painting, lean)
+    _vertebrae(painting, lean)
+    _canal(painting, lean)
+
+
+def _back_muscles(painting: Painting, lean: Array) -> None:
     space = painting.space
     fibres = 0.15 + 0.018 * space.noise(4.0) + 0.015 * space.noise(12.0)
-    lean = 6.0 * np.cos((space.z - 30.0) / 60.0)
     for side in (-1, 1):
         painting.lay(
             space.column((side * 29.0, 69.0 + 0.4 * lean), (25.0, 15.0), side * 0.25), fibres
@@ -83,6 +89,10 @@ def _back(painting: Painting) -> None:
         painting.lay(psoas, fibres)
         wing = space.column((side * 21.0, 58.0), (16.0, 4.0), side * 0.2)
         painting.lay(np.maximum(wing, 9.0 - np.abs((space.z % 34.0) - 17.0)), 0.16)
+
+
+def _vertebrae(painting: Painting, lean: Array) -> None:
+    space = painting.space
     spine = space.column((0.0, 36.0 - lean), (23.0, 17.0))
     level = (space.z + 5.0) % 34.0
     disc = np.maximum(spine + 1.0, np.abs(level - 17.0) - 4.0)
@@ -93,6 +103,10 @@ def _back(painting: Painting) -> None:
     arch = space.column((0.0, 59.0 - lean), (14.0, 12.0))
     process = np.maximum(space.column((0.0, 74.0 - lean), (3.0, 15.0)), np.abs(level - 2.0) - 10.0)
     painting.lay(np.minimum(arch, process), 0.14 + 0.02 * space.noise(5.0))
+
+
+def _canal(painting: Painting, lean: Array) -> None:
+    space = painting.space
     canal = space.column((0.0, 58.0 - lean), (9.0, 6.5))
     painting.lay(canal, 0.92)
     cord = space.column((0.0, 59.5 - lean), (5.0, 3.2))

@@ -68,31 +68,32 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], *, source: str) ->
         InputError: names the keys that are missing or not expected and the shapes that differ.
     """
     own = module.state_dict()
-    missing = [key for key in own if key not in state]
-    unexpected = [key for key in state if key not in own]
-    shapes = [
-        f"{key} is {_shape(state[key])}, not {_shape(value)}"
-        for key, value in own.items()
-        if key in state and _shape(state[key]) != _shape(value)
-    ]
-    parts = [
-        f"{len(found)} {what} ({_first(found)})"
-        for what, found in (
-            ("missing", missing),
-            ("not expected", unexpected),
-            ("of another shape", shapes),
-        )
-        if found
-    ]
-    if parts:
+    wrong = _differences(own, state)
+    if wrong:
         raise InputError(
             f"{source}: holds the weights of another network than {type(module).__name__}: "
-            f"of its {len(own)} tensors {'; '.join(parts)}"
+            f"of its {len(own)} tensors {'; '.join(wrong)}"
         )
     try:
         module.load_state_dict(dict(state))
     except RuntimeError as problem:
         raise InputError(f"{source}: {' '.join(str(problem).split())}") from None
+
+
+def _differences(own: State, state: State) -> list[str]:
+    """What of a state does not fit a network's own, in words; nothing where all of it does."""
+    differences = {
+        "missing": [key for key in own if key not in state],
+        "not expected": [key for key in state if key not in own],
+        "of another shape": [
+            f"{key} is {_shape(state[key])}, not {_shape(value)}"
+            for key, value in own.items()
+            if key in state and _shape(state[key]) != _shape(value)
+        ],
+    }
+    return [
+        f"{len(found)} {what} ({_first(found)})" for what, found in differences.items() if found
+    ]
 
 
 def load_state(
@@ -144,17 +145,21 @@ def _read_pickle(path: Path) -> object:
     except OSError as problem:
         raise InputError(f"{path}: cannot be read ({problem.strerror or problem})") from None
     except Exception as problem:  # damaged pickles fail in every way there is
-        foreign = _foreign_names(path)
-        if foreign:
-            raise InputError(
-                f"{path}: refused, because it is not only weights: it asks for Python's "
-                f"{_first(foreign)}, which could run any code; use a copy that holds tensors only "
-                "(a state dict or safetensors)"
-            ) from None
-        raise InputError(
-            f"{path}: not readable as PyTorch weights ({_line(problem)}); "
-            "it is damaged or another kind of file, get it again"
-        ) from None
+        raise _refusal(path, problem) from None
+
+
+def _refusal(path: Path, problem: Exception) -> InputError:
+    foreign = _foreign_names(path)
+    if foreign:
+        return InputError(
+            f"{path}: refused, because it is not only weights: it asks for Python's "
+            f"{_first(foreign)}, which could run any code; use a copy that holds tensors only "
+            "(a state dict or safetensors)"
+        )
+    return InputError(
+        f"{path}: not readable as PyTorch weights ({_line(problem)}); "
+        "it is damaged or another kind of file, get it again"
+    )
 
 
 def _foreign_names(path: Path) -> list[str]:

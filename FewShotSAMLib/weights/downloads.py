@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..data.errors import InputError
 from .file_lock import locked
-from .http_body import BodyStart, Broken, Refused, open_body
+from .http_body import Body, BodyStart, Broken, Refused, open_body
 from .resources import sha256_of
 
 _CHUNK = 1 << 18
@@ -98,27 +98,33 @@ def download(
     """
     cancel = cancel or threading.Event()
     transfer = _Transfer(wanted, progress, cancel, tell, patience or Patience())
-    target = wanted.target
+    try:
+        return _alone(transfer)
+    except OSError as problem:
+        raise DownloadError(
+            f"{problem.filename or wanted.target}: cannot be written "
+            f"({problem.strerror or problem})"
+        ) from None
+
+
+def _alone(transfer: _Transfer) -> str:
+    """The SHA-256 of the file, fetched where it is not there yet, by one process at a time."""
+    wanted, target = transfer.wanted, transfer.wanted.target
     lock = target.with_name(target.name + ".lock")
 
     def waiting() -> None:
-        tell(f"{target.name} is being downloaded by another process; waiting for it")
+        transfer.tell(f"{target.name} is being downloaded by another process; waiting for it")
 
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with locked(lock, waiting, cancel) as held:
-            if not held:
-                raise DownloadCancelled
-            digest = sha256_of(target) if target.is_file() else ""
-            if not digest or (wanted.sha256 and digest != wanted.sha256):
-                digest = transfer.run()
-        with contextlib.suppress(OSError):  # another process may be waiting for it
-            lock.unlink()
-        return digest
-    except OSError as problem:
-        raise DownloadError(
-            f"{problem.filename or target}: cannot be written ({problem.strerror or problem})"
-        ) from None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(lock, waiting, transfer.cancel) as held:
+        if not held:
+            raise DownloadCancelled
+        digest = sha256_of(target) if target.is_file() else ""
+        if not digest or (wanted.sha256 and digest != wanted.sha256):
+            digest = transfer.run()
+    with contextlib.suppress(OSError):  # another process may be waiting for it
+        lock.unlink()
+    return digest
 
 
 class _Transfer:
@@ -198,16 +204,7 @@ class _Transfer:
                 raise Broken("the file on the server has changed", restart=True)
             self._check_space((total or 0) - first)
             self._note(total, body.start.validator)
-            with self.partial.open("r+b" if first else "wb") as file:
-                file.truncate(first)
-                file.seek(first)
-                self.progress(first, total)
-                while chunk := body.read(_CHUNK):
-                    file.write(chunk)
-                    self.progress(file.tell(), total)
-                    if self.cancel.is_set():
-                        raise DownloadCancelled
-                arrived = file.tell()
+            arrived = self._keep(body, first, total)
         if total is None:  # sent in pieces of which the last has come; the hash is known
             self._note(arrived, body.start.validator)
         elif arrived < total:
@@ -215,6 +212,19 @@ class _Transfer:
         elif arrived > total:
             self._discard()
             raise self._error(f"the server sent more than the {total} bytes expected")
+
+    def _keep(self, body: Body, first: int, total: int | None) -> int:
+        """Writes what arrives to the partial file, from `first` on; its size after that."""
+        with self.partial.open("r+b" if first else "wb") as file:
+            file.truncate(first)
+            file.seek(first)
+            self.progress(first, total)
+            while chunk := body.read(_CHUNK):
+                file.write(chunk)
+                self.progress(file.tell(), total)
+                if self.cancel.is_set():
+                    raise DownloadCancelled
+            return file.tell()
 
     def _note(self, total: int | None, validator: str) -> None:
         note = {"url": self.wanted.url, "validator": validator, "total": total}

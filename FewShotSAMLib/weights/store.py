@@ -179,19 +179,7 @@ class WeightStore:
             raise InputError(f"{source}: no such file")
         if path.is_file() and path.samefile(source):
             return self.find(name, recheck=True)
-        size = source.stat().st_size
-        if entry.size not in (None, size):
-            raise InputError(
-                f"{source}: is not {entry.file}: it has {size} bytes, expected are {entry.size}"
-            )
-        with atomic_path(path) as temporary:
-            shutil.copyfile(source, temporary)
-            digest = sha256_of(temporary)  # of the copy, so that copying is checked as well
-            if entry.sha256 not in ("", digest):
-                raise InputError(
-                    f"{source}: is not {entry.file}: SHA-256 is {digest}, expected is "
-                    f"{entry.sha256}"
-                )
+        digest = _copy(source, path, entry)
         return self._accept(entry, path, digest, known=bool(entry.sha256))
 
     def remove(self, name: str) -> int:
@@ -204,20 +192,7 @@ class WeightStore:
             InputError: unknown name, or it cannot be deleted.
         """
         path = self.path(name)
-        freed = 0
-        for part in (path, *partial_files(path), record_file(path)):
-            try:
-                size = part.stat().st_size
-                part.unlink()
-                freed += size
-            except FileNotFoundError:
-                continue
-            except OSError as problem:
-                raise InputError(
-                    f"{part}: cannot be deleted ({problem.strerror}); close the programs that use "
-                    "it and try again"
-                ) from None
-        return freed
+        return sum(map(_delete, (path, *partial_files(path), record_file(path))))
 
     def _accept(self, entry: WeightFile, path: Path, digest: str, *, known: bool) -> LocalWeights:
         """Keeps the hash of a file that has just been read, and says so where it is the first."""
@@ -247,10 +222,42 @@ def record_file(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
+def _delete(path: Path) -> int:
+    """Deletes a file; the bytes that were freed, 0 where it was not there."""
+    try:
+        size = path.stat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    except OSError as problem:
+        raise InputError(
+            f"{path}: cannot be deleted ({problem.strerror}); close the programs that use it and "
+            "try again"
+        ) from None
+    return size
+
+
 def _state(path: Path) -> dict[str, int]:
     """What changes when a file does."""
     stat = path.stat()
     return {"bytes": stat.st_size, "changed_ns": stat.st_mtime_ns}
+
+
+def _copy(source: Path, path: Path, entry: WeightFile) -> str:
+    """Copies a file if it is the one of that entry; its SHA-256."""
+    size = source.stat().st_size
+    if entry.size not in (None, size):
+        raise InputError(
+            f"{source}: is not {entry.file}: it has {size} bytes, expected are {entry.size}"
+        )
+    with atomic_path(path) as temporary:
+        shutil.copyfile(source, temporary)
+        digest = sha256_of(temporary)  # of the copy, so that copying is checked as well
+        if entry.sha256 not in ("", digest):
+            raise InputError(
+                f"{source}: is not {entry.file}: SHA-256 is {digest}, expected is {entry.sha256}"
+            )
+    return digest
 
 
 def weights_file(name: str) -> Path:

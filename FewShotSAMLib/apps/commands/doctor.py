@@ -78,15 +78,21 @@ def _device() -> Iterator[str]:
     precision = str(choose_precision(chosen.device)).removeprefix("torch.")
     yield f"its networks compute in {precision}"
     if chosen.device.type == "cuda":
-        for n in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(n)
-            name = torch.cuda.get_device_name(n)
-            yield f"cuda:{n} {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+        yield from _cards()
     elif chosen.device.type == "cpu":
         yield f"{torch.get_num_threads()} threads"
         built = torch.version.cuda is not None
         remedy = "update its driver" if built else "install PyTorch for CUDA from pytorch.org"
         yield f"with an NVIDIA card: {remedy}"
+
+
+def _cards() -> Iterator[str]:
+    import torch
+
+    for n in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(n)
+        name = torch.cuda.get_device_name(n)
+        yield f"cuda:{n} {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
 
 
 def _memory() -> Iterator[str]:
@@ -127,17 +133,16 @@ def _downloaded() -> Iterator[str]:
     store = WeightStore(place.folder)
     yield f"folder {place.folder}, as {place.reason} says"
     yield f"mirror {place.mirror or 'none'}, settings file {place.settings}"
-    missing = []
-    for name in store.known.weights:
+    present = [name for name in store.known.weights if store.is_present(name)]
+    for name in present:
         if store.is_checked(name):
             yield f"{name}: present, checked, SHA-256 {store.find(name).sha256}"
-        elif store.is_present(name):
+        else:
             yield (
                 f"{name}: present, NOT checked since it came or changed: "
                 f"fewshotsam models verify {name}"
             )
-        else:
-            missing.append(name)
+    missing = [name for name in store.known.weights if name not in present]
     yield f"missing: {', '.join(missing) or 'none'}"
     yield "to get one: fewshotsam models download NAME"
     yield f"{megabytes(store.disk_used())} used on disk"

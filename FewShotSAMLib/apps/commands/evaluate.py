@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import options
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from ...data.support import Support
     from ...evaluation.protocol import Case, Score
+    from ...evaluation.tables import Table
+    from ...models.card import ModelCard
     from ...segmentation.results import ProgressCallback
     from ...segmentation.segmenter import Segmenter
 
@@ -32,6 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder with image_N and label_N files, or with the folders images and labels "
         "that hold files of the same names",
     )
+    _add_protocol(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options.add_model_options(parser)
+    options.add_reading_options(parser)
+
+
+def _add_protocol(parser: argparse.ArgumentParser) -> None:
+    """What counts, and from whose slices which way."""
     parser.add_argument(
         "--protocol",
         choices=("given-slices", "whole-volume"),
@@ -52,9 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strategy", choices=options.STRATEGIES, default="propagate",
         help="slices, each on its own as in the papers, or propagate (default)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options.add_model_options(parser)
-    options.add_reading_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,21 +81,24 @@ def run(args: argparse.Namespace) -> int:
     measures = ["given"] + (["whole", "assd", "hd95"] if args.protocol == "whole-volume" else [])
     tables = [build_table(scores, measure) for measure in measures]
     if args.json:
-        card = segmenter.encoders.model.card
-        print_json(
-            {
-                "dataset": args.dataset,
-                "protocol": args.protocol,
-                "support_case": support,
-                "method": args.method,
-                "strategy": args.strategy,
-                "model": {"name": card.name, "sha256": card.sha256},
-                "tables": [table.to_json() for table in tables],
-            }
-        )
+        print_json(_as_json(args, support, segmenter.encoders.model.card, tables))
     else:
         print("\n\n".join(table.to_markdown() for table in tables))
     return 0
+
+
+def _as_json(
+    args: argparse.Namespace, support: str, card: ModelCard, tables: Sequence[Table]
+) -> dict[str, Any]:
+    return {
+        "dataset": args.dataset,
+        "protocol": args.protocol,
+        "support_case": support,
+        "method": args.method,
+        "strategy": args.strategy,
+        "model": {"name": card.name, "sha256": card.sha256},
+        "tables": [table.to_json() for table in tables],
+    }
 
 
 def find_pairs(dataset: Path) -> list[tuple[str, Path, Path]]:
@@ -98,23 +108,13 @@ def find_pairs(dataset: Path) -> list[tuple[str, Path, Path]]:
         InputError: no such folder, no pairs, or an image without its labels.
     """
     from ...data.errors import InputError
-    from ...data.files import READABLE, extension
 
     if not dataset.is_dir():
         raise InputError(f"{dataset}: no such folder")
-
-    def named(folder: Path, prefix: str) -> dict[str, Path]:
-        found = {}
-        for path in sorted(folder.glob(f"{prefix}*")):
-            kind = extension(path)
-            if kind in (*READABLE, ".seg.nrrd"):
-                found[path.name[len(prefix) : len(path.name) - len(kind)]] = path
-        return found
-
     if (dataset / "images").is_dir() and (dataset / "labels").is_dir():
-        images, labels = named(dataset / "images", ""), named(dataset / "labels", "")
+        images, labels = _named(dataset / "images", ""), _named(dataset / "labels", "")
     else:
-        images, labels = named(dataset, "image_"), named(dataset, "label_")
+        images, labels = _named(dataset, "image_"), _named(dataset, "label_")
     if not images:
         raise InputError(
             f"{dataset}: holds neither image_N and label_N files nor the folders images and labels"
@@ -123,11 +123,24 @@ def find_pairs(dataset: Path) -> list[tuple[str, Path, Path]]:
     if alone:
         path = images.get(alone[0]) or labels[alone[0]]
         raise InputError(f"{path}: has no partner; name image and labels alike")
+    return [(name, images[name], labels[name]) for name in sorted(images, key=_by_number)]
 
-    def by_number(name: str) -> list[tuple[int, str]]:
-        return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d*)", name)]
 
-    return [(name, images[name], labels[name]) for name in sorted(images, key=by_number)]
+def _named(folder: Path, prefix: str) -> dict[str, Path]:
+    """Readable files of a folder by what stands between the prefix and the extension."""
+    from ...data.files import READABLE, extension
+
+    found = {}
+    for path in sorted(folder.glob(f"{prefix}*")):
+        kind = extension(path)
+        if kind in (*READABLE, ".seg.nrrd"):
+            found[path.name[len(prefix) : len(path.name) - len(kind)]] = path
+    return found
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Sorts names by the numbers in them."""
+    return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d*)", name)]
 
 
 def _support_case(args: argparse.Namespace, names: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,16 +35,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif action != "list":
             options.add_argument("name", nargs="?", metavar="NAME", help="default: all")
         if action == "download":
-            options.add_argument(
-                "--from-file",
-                type=Path,
-                metavar="PATH",
-                help="take this file, or the files of this folder, and use no network",
-            )
-            options.add_argument(
-                "--mirror", metavar="URL", help="an address under which the files lie by name"
-            )
-            options.add_argument("--yes", action="store_true", help="do not ask")
+            _add_download_options(options)
+
+
+def _add_download_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from-file",
+        type=Path,
+        metavar="PATH",
+        help="take this file, or the files of this folder, and use no network",
+    )
+    parser.add_argument(
+        "--mirror", metavar="URL", help="an address under which the files lie by name"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,7 +94,6 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _download(args: argparse.Namespace) -> int:
-    from ...weights.catalogue import megabytes
     from ...weights.folder import weights_place
 
     store = _store()
@@ -101,6 +104,38 @@ def _download(args: argparse.Namespace) -> int:
     if args.from_file:
         return _take_files(store, entries, args.from_file)
     mirror = args.mirror or weights_place().mirror
+    missing = _missing(store, entries, mirror)
+    if missing and not args.yes and not _agrees(missing, store.folder):
+        print("nothing was downloaded", file=sys.stderr)
+        return 130
+    return 0 if all(_fetch(store, entry, mirror) for entry in missing) else 130
+
+
+def _fetch(store: WeightStore, entry: WeightFile, mirror: str) -> bool:
+    """Downloads one file; False when Ctrl-C was pressed."""
+    try:
+        with _Bar(entry) as bar:
+            found = store.download(entry.name, mirror=mirror, progress=bar)
+    except KeyboardInterrupt:
+        from ...weights.catalogue import megabytes
+        from ...weights.downloads import partial_files
+
+        partial, _ = partial_files(store.path(entry.name))
+        kept = megabytes(partial.stat().st_size) if partial.is_file() else "nothing"
+        print(
+            f"fewshotsam: error: cancelled; of {entry.file} {kept} is kept, and the same "
+            "command goes on from there",
+            file=sys.stderr,
+        )
+        return False
+    print(f"{entry.name}: {found.path}, SHA-256 {found.sha256}")
+    return True
+
+
+def _missing(
+    store: WeightStore, entries: Sequence[WeightFile], mirror: str
+) -> Sequence[WeightFile]:
+    """Those to be downloaded; says of each file whether it is there or what it will be."""
     missing = [entry for entry in entries if not _is_whole(store, entry)]
     for entry in entries:
         if entry not in missing:
@@ -108,26 +143,7 @@ def _download(args: argparse.Namespace) -> int:
     for entry in missing:
         address = store.address(entry.name, mirror)
         print(f"{entry.name}: {entry.size_text}, {entry.licence_text}, {address}")
-    if missing and not args.yes and not _agrees(missing, store.folder):
-        print("nothing was downloaded", file=sys.stderr)
-        return 130
-    for entry in missing:
-        try:
-            with _Bar(entry) as bar:
-                found = store.download(entry.name, mirror=mirror, progress=bar)
-        except KeyboardInterrupt:
-            from ...weights.downloads import partial_files
-
-            partial, _ = partial_files(store.path(entry.name))
-            kept = megabytes(partial.stat().st_size) if partial.is_file() else "nothing"
-            print(
-                f"fewshotsam: error: cancelled; of {entry.file} {kept} is kept, and the same "
-                "command goes on from there",
-                file=sys.stderr,
-            )
-            return 130
-        print(f"{entry.name}: {found.path}, SHA-256 {found.sha256}")
-    return 0
+    return missing
 
 
 def _take_files(store: WeightStore, entries: Sequence[WeightFile], source: Path) -> int:
@@ -206,21 +222,8 @@ class _Bar:
 def _verify(args: argparse.Namespace) -> int:
     from ...data.errors import InputError
 
-    store = _store()
-    if args.name is None:
-        names: Iterable[str] = [name for name in store.known.weights if store.is_present(name)]
-    else:
-        names = [entry.name for entry in store.known.needed(args.name)]
     problems = []
-    checks = [lambda name=name: store.find(name, recheck=True).sha256 for name in names]
-    labels = list(names)
-    if args.name is None or not labels:
-        from ...weights.resources import SHIPPED, models_folder
-
-        shipped = [models_folder() / name for name in SHIPPED]
-        labels = [*(path.stem for path in shipped), *labels]
-        checks = [*(lambda path=path: _verify_shipped(path) for path in shipped), *checks]
-    for label, check in zip(labels, checks, strict=True):
+    for label, check in _checks(args.name):
         try:
             print(f"{label}: whole, SHA-256 {check()}")
         except InputError as problem:
@@ -229,6 +232,23 @@ def _verify(args: argparse.Namespace) -> int:
     if problems:
         raise InputError("; ".join(problems))
     return 0
+
+
+def _checks(name: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
+    """What can be verified under a name, or in all: a label, and what gives its SHA-256 or says
+    what is wrong."""
+    from ...weights.resources import SHIPPED, models_folder
+
+    store = _store()
+    if name is None:
+        names = [one for one in store.known.weights if store.is_present(one)]
+    else:
+        names = [entry.name for entry in store.known.needed(name)]
+    if name is None or not names:
+        for path in (models_folder() / file for file in SHIPPED):
+            yield path.stem, lambda path=path: _verify_shipped(path)
+    for one in names:
+        yield one, lambda one=one: store.find(one, recheck=True).sha256
 
 
 def _verify_shipped(path: Path) -> str:
@@ -274,11 +294,10 @@ def _where(args: argparse.Namespace) -> int:
             + (f"; mirror {place.mirror}" if place.mirror else "")
         )
         return 0
-    entries = store.known.needed(args.name)
-    for entry in entries:
+    for entry in store.known.needed(args.name):
         print(store.path(entry.name))
         if not store.is_present(entry.name):
             tell(f"{entry.file} is not there; fewshotsam models download {entry.name}")
-    if not entries:
+    if not store.known.needed(args.name):
         print(models_folder() / "embedded.safetensors")
     return 0

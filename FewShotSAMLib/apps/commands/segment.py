@@ -38,6 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_support_options(parser)
     options.add_model_options(parser)
+    _add_extent(parser)
+    options.add_reading_options(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object with volumes and scores"
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="OUT.html", help="write a report with pictures"
+    )
+
+
+def _add_extent(parser: argparse.ArgumentParser) -> None:
+    """How far the segmentation goes, and on which way."""
     parser.add_argument(
         "--strategy",
         choices=options.STRATEGIES,
@@ -49,13 +61,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.slice_range,
         metavar="FIRST:LAST",
         help="only these slices of QUERY, from 0, both included (default: all)",
-    )
-    options.add_reading_options(parser)
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON object with volumes and scores"
-    )
-    parser.add_argument(
-        "--report", type=Path, metavar="OUT.html", help="write a report with pictures"
     )
 
 
@@ -82,28 +87,40 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
         InputError: something is unusable; nothing was written.
         KeyboardInterrupt: Ctrl-C was pressed; nothing was written.
     """
-    from ...data.errors import InputError
-    from ...data.files import extension
-    from ...data.writing import WRITABLE, write_labels
+    from ...data.writing import write_labels
     from ..inputs import read_image, read_supports
-    from ..outputs import check_destination, write_text
+    from ..outputs import write_text
 
-    inputs = [args.query, *args.support_image, *args.support_mask, *args.support]
-    check_destination(args.output, WRITABLE, inputs)
-    if args.report:
-        check_destination(args.report, REPORTS, [*inputs, args.output])
+    _check_outputs(args)
     query = read_image(args.query, args)
-    if extension(args.output) == ".png" and query.shape[0] != 1:
-        raise InputError(
-            f"{args.output}: a PNG holds one slice and {query.name} has {query.shape[0]}; "
-            "end the name in .nii.gz or .seg.nrrd"
-        )
+    _check_fits(args.output, query)
     result = _segment(query, read_supports(args, query), args)
     report = _report(query, result) if args.report else ""
     write_labels(result, args.output)
     if args.report:
         write_text(args.report, report)
     return query, result
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    from ...data.writing import WRITABLE
+    from ..outputs import check_destination
+
+    inputs = [args.query, *args.support_image, *args.support_mask, *args.support]
+    check_destination(args.output, WRITABLE, inputs)
+    if args.report:
+        check_destination(args.report, REPORTS, [*inputs, args.output])
+
+
+def _check_fits(output: Path, query: Volume) -> None:
+    from ...data.errors import InputError
+    from ...data.files import extension
+
+    if extension(output) == ".png" and query.shape[0] != 1:
+        raise InputError(
+            f"{output}: a PNG holds one slice and {query.name} has {query.shape[0]}; "
+            "end the name in .nii.gz or .seg.nrrd"
+        )
 
 
 def load_chosen_segmenter(args: argparse.Namespace) -> Segmenter:

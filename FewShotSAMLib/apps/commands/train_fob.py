@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ...data.volume import Volume
     from ...models.embedded import EmbeddedModel
-    from ...models.fob_network import FobConfig
+    from ...models.fob_config import FobConfig
     from ...training.fob import FobSchedule, FobTraining
     from ...training.fob_volumes import TrainingVolume, VolumeEpisodes
 
@@ -216,7 +216,7 @@ def _config(
     args: argparse.Namespace, modality: str, backbone: EmbeddedModel | None
 ) -> FobConfig:
     from ...models.fob import embedded_config
-    from ...models.fob_network import FobConfig
+    from ...models.fob_config import FobConfig
 
     known = {"refinement": args.refinement, "modality": modality}
     if backbone is None:

@@ -117,11 +117,8 @@ def contact_sheet(
     )
     sheet = Image.new("RGB", size, (16, 18, 22))
     for n, tile in enumerate(tiles):
-        place = (
-            MARGIN + n % columns * (width + MARGIN),
-            MARGIN + n // columns * (height + MARGIN),
-        )
-        sheet.paste(tile, place)
+        line, column = divmod(n, columns)
+        sheet.paste(tile, (MARGIN + column * (width + MARGIN), MARGIN + line * (height + MARGIN)))
     _write_legend(sheet, stack, size[1] - legend)
     return sheet
 
@@ -136,6 +133,17 @@ def _tile(
     pixels = np.rint(255.0 * np.clip(grey, 0.0, 1.0) ** 0.85).astype(np.uint8)
     tile = Image.fromarray(pixels).convert("RGB").resize(size, Image.Resampling.BICUBIC)
     picture = np.array(tile)
+    _draw_outlines(picture, stack, position, rows, cols)
+    tile = Image.fromarray(picture)
+    _write_number(tile, stack.numbers[position], stack.numbers[position] in marked)
+    return tile
+
+
+def _draw_outlines(
+    picture: np.ndarray, stack: Stack, position: int, rows: slice, cols: slice
+) -> None:
+    """Into a picture (H, W, 3): the labels of a slice in their colours, the truth dotted."""
+    size = picture.shape[1::-1]
     dots = np.add.outer(np.arange(size[1]), np.arange(size[0])) % 6 < 3
     for label, segment in stack.segments.items():
         if stack.truth is not None:
@@ -143,10 +151,11 @@ def _tile(
             picture[edge & dots] = 255
         edge = _outline(stack.labels[position][rows, cols] == label, size)
         picture[edge] = np.rint(255.0 * np.array(segment.colour)).astype(np.uint8)
-    tile = Image.fromarray(picture)
+
+
+def _write_number(tile: Image.Image, number: int, drawn: bool) -> None:
+    """The slice's number in its corner, and a frame where a person drew."""
     draw = ImageDraw.Draw(tile)
-    number = stack.numbers[position]
-    drawn = number in marked
     draw.text(
         (6, 4),
         f"slice {number}" + (", marked" if drawn else ""),
@@ -154,8 +163,8 @@ def _tile(
         font=ImageFont.load_default(14),
     )
     if drawn:
-        draw.rectangle((0, 0, size[0] - 1, size[1] - 1), outline=(255, 214, 90), width=2)
-    return tile
+        corner = (tile.width - 1, tile.height - 1)
+        draw.rectangle((0, 0, *corner), outline=(255, 214, 90), width=2)
 
 
 def _outline(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

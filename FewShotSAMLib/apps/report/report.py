@@ -33,23 +33,29 @@ def report_html(
         truth: known labels on the same grid, outlined as well.
         dice: label -> overlap with the truth.
     """
-    picture = io.BytesIO()
-    sheet(image, result, truth).save(picture, format="PNG", optimize=True)
-    name = image.name or "volume"
-    size = " × ".join(map(str, image.size))
-    spacing = " × ".join(f"{s:.4g}" for s in image.spacing)
     segments = {label: _segment(result, label) for label in sorted(result.names)}
     colours = {label: _css_colour(segment) for label, segment in segments.items()}
     return _template().render(
-        title=f"Segmentation of {name}",
-        facts=f"{size} voxels of {spacing} mm, {image.modality}, {result.axis} slices",
-        picture=base64.b64encode(picture.getvalue()).decode("ascii"),
+        title=f"Segmentation of {image.name or 'volume'}",
+        facts=f"{_size(image)}, {image.modality}, {result.axis} slices",
+        picture=_as_base64(sheet(image, result, truth)),
         labels=label_volumes(result),
         colours=colours,
         dice=dice,
         strips=[(s.name, _bars(result, label, colours[label])) for label, s in segments.items()],
         provenance=_provenance(result),
     )
+
+
+def _size(image: Volume) -> str:
+    size = " × ".join(map(str, image.size))
+    return f"{size} voxels of {' × '.join(f'{s:.4g}' for s in image.spacing)} mm"
+
+
+def _as_base64(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def _template() -> Template:

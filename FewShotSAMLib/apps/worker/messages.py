@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -62,6 +62,14 @@ def read_message(stream: BinaryIO) -> Message | None:
         return None
     if len(start) < _LENGTH.size:
         raise EOFError("the stream ended within a message")
+    header = _read_header(stream, start)
+    arrays = {}
+    for name, code, shape in header.pop("arrays"):
+        arrays[name] = _read_array(stream, name, np.dtype(code), shape)
+    return Message(header, arrays)
+
+
+def _read_header(stream: BinaryIO, start: bytes) -> dict[str, Any]:
     (length,) = _LENGTH.unpack(start)
     if length > _LONGEST_HEADER:
         raise ValueError(f"what came is no message: it starts with {start!r}")
@@ -70,16 +78,18 @@ def read_message(stream: BinaryIO) -> Message | None:
     header = json.loads(text.decode("utf-8"))
     if not isinstance(header, dict) or "arrays" not in header:
         raise ValueError("what came is no message: its header names no arrays")
-    arrays = {}
-    for name, code, shape in header.pop("arrays"):
-        dtype = np.dtype(code)
-        if dtype.kind not in _KINDS:
-            raise ValueError(f"array {name!r} of type {dtype} is not taken")
-        array = np.empty(math.prod(shape), dtype)
-        if array.size:
-            _fill(stream, memoryview(array.view(np.uint8)))
-        arrays[name] = array.reshape(shape)
-    return Message(header, arrays)
+    return header
+
+
+def _read_array(
+    stream: BinaryIO, name: str, dtype: np.dtype, shape: Sequence[int]
+) -> np.ndarray:
+    if dtype.kind not in _KINDS:
+        raise ValueError(f"array {name!r} of type {dtype} is not taken")
+    array = np.empty(math.prod(shape), dtype)
+    if array.size:
+        _fill(stream, memoryview(array.view(np.uint8)))
+    return array.reshape(shape)
 
 
 def _plain(value: Any) -> Any:

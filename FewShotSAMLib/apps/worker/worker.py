@@ -170,8 +170,7 @@ class Worker:
         header = request.header
         self._check(cancel)
         send("progress", Message({"progress": _step("load")}))
-        segmenter = self._segmenter(header["model"])
-        self._check(cancel)
+        segmenter = self._ready(header["model"], cancel)
         options = dict(header["options"])
         seed = options.pop("seed", None)
         result = segmenter.segment(
@@ -185,9 +184,7 @@ class Worker:
         from . import parcels
 
         header = request.header
-        self._check(cancel)
-        segmenter = self._segmenter(header["model"])
-        self._check(cancel)
+        segmenter = self._ready(header["model"], cancel)
         return parcels.pack_answer(segmenter.segment_slice(
             self._kept[header["volume"]],
             [self._kept[token] for token in header["supports"]],
@@ -195,6 +192,13 @@ class Worker:
             prompts=parcels.unpack_prompts(header["prompts"]),
             **header["options"],
         ))
+
+    def _ready(self, options: dict[str, Any], cancel: threading.Event) -> Segmenter:
+        """The segmenter of these options, unless the request is given up before or meanwhile."""
+        self._check(cancel)
+        segmenter = self._segmenter(options)
+        self._check(cancel)
+        return segmenter
 
     def _check(self, cancel: threading.Event) -> None:
         from ...segmentation.results import Cancelled
