@@ -41,6 +41,16 @@ def read_supports(args: argparse.Namespace, query: Volume) -> list[Support]:
     Raises:
         InputError: none is named, images and masks do not pair up, or a file is unusable.
     """
+    drawings = _drawings(args)
+    supports = [_kept_support(path) for path in args.support]
+    for image, mask in drawings:
+        same = image.exists() and args.query.exists() and image.samefile(args.query)
+        supports.append(draw_support(query if same else read_image(image, args), mask, args))
+    return supports
+
+
+def _drawings(args: argparse.Namespace) -> list[tuple[Path, Path]]:
+    """(image, mask) of what is drawn in files of its own."""
     masks, images = args.support_mask, args.support_image
     if not masks and not args.support:
         raise InputError("nothing is marked: give --support-image and --support-mask, or --support")
@@ -50,11 +60,7 @@ def read_supports(args: argparse.Namespace, query: Volume) -> list[Support]:
         raise InputError(
             f"{len(images)} support images and {len(masks)} masks: give one mask for each image"
         )
-    supports = [_kept_support(path) for path in args.support]
-    for image, mask in zip(images, masks, strict=True):
-        same = image.exists() and args.query.exists() and image.samefile(args.query)
-        supports.append(draw_support(query if same else read_image(image, args), mask, args))
-    return supports
+    return list(zip(images, masks, strict=True))
 
 
 def draw_support(image: Volume, mask: Path, args: argparse.Namespace) -> Support:

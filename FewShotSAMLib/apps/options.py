@@ -130,14 +130,7 @@ def _add_computing(group: argparse._ActionsContainer) -> None:
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
     """How to read images whose files do not tell everything."""
     group = parser.add_argument_group("reading of images")
-    group.add_argument(
-        "--series",
-        metavar="S",
-        help="which series of a DICOM folder: its number in the list an error shows, or its UID",
-    )
-    group.add_argument(
-        "--component", type=int, metavar="N", help="which frame of a 4-D image, from 0"
-    )
+    _add_parts(group)
     group.add_argument(
         "--modality",
         choices=("CT", "MR", "RGB", "other"),
@@ -149,6 +142,18 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         metavar="LOW:HIGH",
         help="stored values shown as black and white (default: CT -125:275, MR percentiles); "
         "a negative LOW is written --window=-125:275",
+    )
+
+
+def _add_parts(group: argparse._ActionsContainer) -> None:
+    """Which image, where a file or folder holds several."""
+    group.add_argument(
+        "--series",
+        metavar="S",
+        help="which series of a DICOM folder: its number in the list an error shows, or its UID",
+    )
+    group.add_argument(
+        "--component", type=int, metavar="N", help="which frame of a 4-D image, from 0"
     )
 
 

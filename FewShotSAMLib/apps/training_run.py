@@ -46,11 +46,11 @@ def check_same_run(folder: Path, settings: dict[str, object]) -> None:
         return
     except (OSError, ValueError):
         raise InputError(f"{path}: cannot be read; choose another folder with --run") from None
-    changed = [name for name, value in settings.items() if before.get(name) != value]
+    changed = " and ".join(name for name, value in settings.items() if before.get(name) != value)
     if changed:
         raise InputError(
-            f"{folder}: holds a run that began with other {' and '.join(changed)}; choose another "
-            "folder with --run, or remove it"
+            f"{folder}: holds a run that began with other {changed}; choose another folder with "
+            "--run, or remove it"
         )
 
 

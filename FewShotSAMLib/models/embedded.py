@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +121,18 @@ def read_network(path: Path) -> EmbeddedNetwork:
     try:
         network.load_state_dict(tensors)
     except RuntimeError:
-        mine = {name: tensor.shape for name, tensor in network.state_dict().items()}
-        theirs = {name: tensor.shape for name, tensor in tensors.items()}
-        wrong = [n for n in sorted(mine | theirs) if mine.get(n) != theirs.get(n)]
+        wrong = _misfits(network.state_dict(), tensors)
         raise InputError(
             f"{path}: its weights do not fit its configuration ({len(wrong)} tensors are missing, "
             f"unknown or of another shape, such as {wrong[0]})"
         ) from None
     return network
+
+
+def _misfits(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    mine = {name: tensor.shape for name, tensor in own.items()}
+    theirs = {name: tensor.shape for name, tensor in tensors.items()}
+    return [n for n in sorted(mine | theirs) if mine.get(n) != theirs.get(n)]
 
 
 def _built(config: dict[str, Any], path: Path) -> EmbeddedNetwork:

@@ -44,16 +44,20 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: no such file of weights")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    for level in _LEVELS:
-        if isinstance(content, Mapping) and isinstance(content.get(level), Mapping):
-            content = content[level]
-            break
+    content = _unwrapped(content)
     if not isinstance(content, Mapping) or not content:
         raise InputError(f"{path}: holds no weights (a {type(content).__name__} is in it)")
     others = [name for name, value in content.items() if not isinstance(value, Tensor)]
     if others:
         raise InputError(f"{path}: holds no state dict; these are no tensors: {_first(others)}")
     return dict(content)
+
+
+def _unwrapped(content: object) -> object:
+    for level in _LEVELS:
+        if isinstance(content, Mapping) and isinstance(content.get(level), Mapping):
+            return content[level]
+    return content
 
 
 def load_into(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:

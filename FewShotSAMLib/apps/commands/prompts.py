@@ -34,16 +34,10 @@ def run(args: argparse.Namespace) -> int:
     segmenter = load_chosen_segmenter(args)
     names = {label: name for support in supports for label, name in support.names.items()}
     prompts = segmenter.prompts(query, supports, args.slice, window=args.window)
-    print_json(
-        {
-            "query": args.query,
-            "slice": args.slice,
-            "axis": supports[0].axis,
-            "method": args.method,
-            "labels": [
-                {"label": label, "name": names[label], **found.to_json()}
-                for label, found in prompts.items()
-            ],
-        }
-    )
+    labels = [
+        {"label": label, "name": names[label], **found.to_json()}
+        for label, found in prompts.items()
+    ]
+    known = {"query": args.query, "slice": args.slice, "axis": supports[0].axis}
+    print_json({**known, "method": args.method, "labels": labels})
     return 0

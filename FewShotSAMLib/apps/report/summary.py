@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...segmentation.results import VolumeResult
+from ...segmentation.results import SliceResult, VolumeResult
 
 
 def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:
@@ -36,17 +36,7 @@ def summary(result: VolumeResult) -> dict[str, Any]:
     """Everything but the voxels and the points, as plain values for JSON."""
     return {
         "labels": label_volumes(result),
-        "slices": [
-            {
-                "index": s.index,
-                "label": s.label,
-                "score": float(s.score),
-                "present": bool(s.present),
-                "area_mm2": float(s.area_mm2),
-                "source": s.source,
-            }
-            for s in result.slices
-        ],
+        "slices": [_plain(one) for one in result.slices],
         "axis": result.axis,
         "method": result.method,
         "strategy": result.strategy,
@@ -55,6 +45,17 @@ def summary(result: VolumeResult) -> dict[str, Any]:
         "fob": asdict(result.fob) if result.fob else None,
         "device": result.device,
         "seconds": {stage: round(float(t), 3) for stage, t in result.seconds.items()},
+    }
+
+
+def _plain(found: SliceResult) -> dict[str, Any]:
+    return {
+        "index": found.index,
+        "label": found.label,
+        "score": float(found.score),
+        "present": bool(found.present),
+        "area_mm2": float(found.area_mm2),
+        "source": found.source,
     }
 
 

@@ -32,6 +32,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .messages import Message, read_message, write_message
@@ -91,15 +92,7 @@ class Worker:
 
     def _answer(self, request: Message, cancel: threading.Event) -> None:
         number = request.header["id"]
-
-        def send(event: str, message: Message) -> None:
-            header = {**message.header, "event": event, "id": number}
-            try:
-                write_message(self._target, Message(header, message.arrays))
-            except OSError:
-                os._exit(1)  # nobody listens
-
-        self._send = send
+        self._send = send = partial(self._write, number)
         try:
             answer = self._do(request, send, cancel)
             if answer is not None:
@@ -111,6 +104,13 @@ class Worker:
             send("error", Message({"kind": kind, "message": line}))
         finally:
             self._cancels.pop(number, None)
+
+    def _write(self, number: int, event: str, message: Message) -> None:
+        header = {**message.header, "event": event, "id": number}
+        try:
+            write_message(self._target, Message(header, message.arrays))
+        except OSError:
+            os._exit(1)  # nobody listens
 
     def _do(self, request: Message, send: Send, cancel: threading.Event) -> Message | None:
         command = {
