@@ -11,16 +11,15 @@ from typing import Protocol
 import numpy as np
 
 from ..data.errors import InputError
-from ..data.slicing import (
-    put_slices,
-)
+from ..data.slicing import put_slices
 from ..data.support import Support
 from ..data.volume import Volume
 from ..models.devices import ChosenDevice, choose_device
-from ..models.fob_choice import FobChoice
 from ..models.memory import MemoryPolicy
 from ..models.registry import load_models
+from ..prompting.interfaces import MethodBuilder, MethodSettings
 from ..prompting.point_prompts import PointPrompts
+from ..prompting.registry import DEFAULT, check_method, load_method
 from .encoding import Encoders
 from .independent import segment_independently
 from .monitor import Monitor, ShowSlice
@@ -35,10 +34,7 @@ from .results import (
     SliceResult,
     VolumeResult,
 )
-from .slices import propose
 from .work import Work
-
-METHODS = ("synpo", "fob", "auto")
 
 
 class Strategy(Protocol):
@@ -55,7 +51,7 @@ STRATEGIES: Mapping[str, Strategy] = {
 
 def load_segmenter(
     model: str = "embedded",
-    method: str = "synpo",
+    method: str = DEFAULT,
     device: str = "auto",
     features: str | None = None,
     seed: int = 0,
@@ -69,8 +65,9 @@ def load_segmenter(
 
     Args:
         model: name of a preset ("embedded", "fast", "balanced", "best") or promptable model.
-        method: how prompts are chosen: "synpo" (no training), "fob" (a trained network puts
-            points around the structure) or "auto" (both together, see `prompting.fusion`).
+        method: how prompts are chosen, one of `prompting.registry.METHODS`: "synpo" (no
+            training), "fob" (a trained network puts points around the structure) or "auto" (both
+            together, see `prompting.fusion`).
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         features: another feature encoder than the model's own choice.
         seed: of every random choice; the same seed gives the same result.
@@ -85,36 +82,39 @@ def load_segmenter(
         InputError: a name is not known (the known ones are listed), weights are missing, or the
             device is not usable.
     """
-    if method not in METHODS:
-        raise InputError(f"method {method!r}: unknown; use one of {', '.join(METHODS)}")
+    check_method(method, fob)
     chosen = choose_device(device)
     memory = MemoryPolicy(allow_cpu, tell) if tell else MemoryPolicy(allow_cpu)
     promptable, encoder = load_models(
         model, features, chosen.device, precision=precision, memory=memory
     )
-    choice = None
-    if method != "synpo":
-        choice = FobChoice(
-            model, fob, promptable, chosen.device, precision=precision, tell=memory.tell
-        )
-    elif fob is not None:
-        raise InputError("weights for FoB go with method fob or auto; choose one of them")
-    return Segmenter(Encoders(promptable, encoder, chosen.device), chosen, method, seed, choice)
+    builder = load_method(
+        method, MethodSettings(promptable, chosen.device, precision, model, fob, memory.tell)
+    )
+    return Segmenter(Encoders(promptable, encoder, chosen.device), chosen, method, seed, builder)
 
 
 class Segmenter:
-    """Networks and a prompt method, ready for any number of volumes. See `load_segmenter`."""
+    """Networks and a prompt method, ready for any number of volumes. See `load_segmenter`.
+
+    Args:
+        encoders: the loaded networks; device: where they run.
+        method: the prompt method's name; builder: the method, loaded, or None to load it with
+            what it has by itself.
+        seed: of every random choice.
+    """
 
     def __init__(
         self,
         encoders: Encoders,
         device: ChosenDevice,
-        method: str = "synpo",
+        method: str = DEFAULT,
         seed: int = 0,
-        fob: FobChoice | None = None,
+        builder: MethodBuilder | None = None,
     ) -> None:
         self.encoders, self.device, self.method, self.seed = encoders, device, method, seed
-        self._fob = fob
+        builder = builder or load_method(method, MethodSettings(encoders.model, device.device))
+        self._preparation = Preparation(encoders, builder)
         self._opened: tuple[tuple, Query, Work] | None = None  # of the last `segment_slice`
 
     def segment(
@@ -162,12 +162,11 @@ class Segmenter:
         supports = _as_list(supports)
         with monitor.stage("prepare"):
             axis = _common_axis(supports)
-            preparation = self._preparation(volume)
-            query = preparation.query(volume, axis, window)
+            query = self._preparation.query(volume, axis, window)
             chosen = _range(query, range)
         monitor.show = _shower(query, preview)
         with monitor.stage("support"):
-            work = preparation.work(query, supports, chosen, seed, assume_present)
+            work = self._preparation.work(query, supports, chosen, seed, assume_present)
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("write back"):
             labels = query.orientation.restore(put_slices(work.labels, axis))
@@ -189,7 +188,7 @@ class Segmenter:
             method=self.method,
             strategy=strategy,
             features=self.encoders.features.card if self.encoders.features else None,
-            fob=work.background.model.card if work.background else None,
+            fob=work.method.card,
         )
 
     def _device_text(self) -> str:
@@ -222,14 +221,11 @@ class Segmenter:
         """
         supports = _as_list(supports)
         seed = self.seed if seed is None else seed
-        preparation = self._preparation(volume)
-        query = preparation.query(volume, _common_axis(supports), window)
+        query = self._preparation.query(volume, _common_axis(supports), window)
         first, _ = _range(query, (slice_index, slice_index))
-        work = preparation.work(query, supports, (first, first), seed)
+        work = self._preparation.work(query, supports, (first, first), seed)
         encoded = work.slices.one(first)
-        proposals = propose(
-            work.synpo, encoded, work.structures, work.valid, seed, work.background
-        )
+        proposals = work.propose(encoded)
         return {
             structure.label: work.in_slice(proposal.prompts[0])
             for structure, proposal in zip(work.structures, proposals, strict=True)
@@ -265,9 +261,8 @@ class Segmenter:
         seed = self.seed if seed is None else seed
         key = (volume, *supports, window, seed)
         if self._opened is None or not _same(self._opened[0], key):
-            preparation = self._preparation(volume)
-            query = preparation.query(volume, _common_axis(supports), window)
-            work = preparation.work(query, supports, _range(query, None), seed)
+            query = self._preparation.query(volume, _common_axis(supports), window)
+            work = self._preparation.work(query, supports, _range(query, None), seed)
             work.slices.batch = 1  # neighbours are not asked for
             self._opened = (key, query, work)
         _, query, work = self._opened
@@ -285,14 +280,8 @@ class Segmenter:
     def work(self, volume: Volume, supports: Sequence[Support] | Support) -> Work:
         """The query made ready, for those who go on by themselves (canonical orientation)."""
         supports = _as_list(supports)
-        preparation = self._preparation(volume)
-        query = preparation.query(volume, _common_axis(supports), None)
-        return preparation.work(query, supports, _range(query, None), self.seed)
-
-    def _preparation(self, volume: Volume) -> Preparation:
-        """For this query's modality."""
-        fob = self._fob.for_modality(volume.modality) if self._fob else None
-        return Preparation(self.encoders, self.method, fob)
+        query = self._preparation.query(volume, _common_axis(supports), None)
+        return self._preparation.work(query, supports, _range(query, None), self.seed)
 
 
 def _as_list(supports: Sequence[Support] | Support) -> Sequence[Support]:

@@ -86,9 +86,10 @@ def test_choices_are_the_library_s_words():
     from FewShotSAMLib.apps.options import STRATEGIES
     from FewShotSAMLib.data.slicing import AXES
     from FewShotSAMLib.models.weights_catalogue import catalogue
-    from FewShotSAMLib.segmentation.segmenter import METHODS
+    from FewShotSAMLib.prompting.registry import METHODS
 
-    assert tuple(m.value for m in choices.Method) == METHODS
+    assert [m.value for m in choices.Method] == list(METHODS)
+    assert [m.label() for m in choices.Method] == [entry.label for entry in METHODS.values()]
     assert {p.value for p in choices.Preset} <= set(catalogue().presets)
     assert {s.value for s in choices.Strategy} <= set(STRATEGIES)
     assert {a.value for a in choices.Axis} == {"auto", *AXES}
