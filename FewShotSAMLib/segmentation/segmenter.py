@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
-
 from ..data.errors import InputError
-from ..data.slicing import put_slices
 from ..data.support import Support
 from ..data.volume import Volume
 from ..models.devices import ChosenDevice, choose_device
@@ -21,10 +17,11 @@ from ..prompting.interfaces import MethodBuilder, MethodSettings
 from ..prompting.point_prompts import PointPrompts
 from ..prompting.registry import DEFAULT, check_method, load_method
 from .encoding import Encoders
+from .file_order import canonical_range, labels_in_file, result_in_file, show_in_file
 from .independent import segment_independently
-from .monitor import Monitor, ShowSlice
+from .monitor import Monitor
 from .one_slice import segment_one
-from .preparation import Preparation, Query, common_segments
+from .preparation import Preparation, Query
 from .propagation import propagate
 from .results import (
     PreviewCallback,
@@ -163,28 +160,30 @@ class Segmenter:
         with monitor.stage("prepare"):
             axis = _common_axis(supports)
             query = self._preparation.query(volume, axis, window)
-            chosen = _range(query, range)
-        monitor.show = _shower(query, preview)
+            chosen = canonical_range(query, range)
+        monitor.show = show_in_file(query, preview)
         with monitor.stage("support"):
             work = self._preparation.work(query, supports, chosen, seed, assume_present)
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("write back"):
-            labels = query.orientation.restore(put_slices(work.labels, axis))
-            segments = common_segments(supports)
-            found = Volume(
-                np.ascontiguousarray(labels), volume.spacing, volume.origin, volume.direction,
-                "other", volume.name, segments,
-            )
+            labels = labels_in_file(query, work, supports)
+        return self._result(query, work, labels, results, monitor, strategy)
+
+    def _result(
+        self, query: Query, work: Work, labels: Volume, results: Sequence[SliceResult],
+        monitor: Monitor, strategy: str,
+    ) -> VolumeResult:
+        """Labels and results of slices with what they were made by."""
         return VolumeResult(
-            labels=found,
+            labels=labels,
             slices=tuple(sorted(
-                (_in_file(r, query) for r in results), key=lambda r: (r.label, r.index)
+                (result_in_file(r, query) for r in results), key=lambda r: (r.label, r.index)
             )),
-            names={value: s.name for value, s in segments.items()},
+            names={value: s.name for value, s in labels.segments.items()},
             seconds=dict(monitor.seconds),
             model=self.encoders.model.card,
             device=self._device_text(),
-            axis=axis,
+            axis=query.axis,
             method=self.method,
             strategy=strategy,
             features=self.encoders.features.card if self.encoders.features else None,
@@ -222,7 +221,7 @@ class Segmenter:
         supports = _as_list(supports)
         seed = self.seed if seed is None else seed
         query = self._preparation.query(volume, _common_axis(supports), window)
-        first, _ = _range(query, (slice_index, slice_index))
+        first, _ = canonical_range(query, (slice_index, slice_index))
         work = self._preparation.work(query, supports, (first, first), seed)
         encoded = work.slices.one(first)
         proposals = work.propose(encoded)
@@ -262,16 +261,16 @@ class Segmenter:
         key = (volume, *supports, window, seed)
         if self._opened is None or not _same(self._opened[0], key):
             query = self._preparation.query(volume, _common_axis(supports), window)
-            work = self._preparation.work(query, supports, _range(query, None), seed)
+            work = self._preparation.work(query, supports, canonical_range(query, None), seed)
             work.slices.batch = 1  # neighbours are not asked for
             self._opened = (key, query, work)
         _, query, work = self._opened
-        first, _ = _range(query, (slice_index, slice_index))
+        first, _ = canonical_range(query, (slice_index, slice_index))
         one = segment_one(replace(work, first=first, last=first), first, prompts or {})
         return SliceAnswer(
             SlicePreview(
                 query.file_axis, slice_index, query.in_file(one.labels),
-                tuple(_in_file(r, query) for r in one.results),
+                tuple(result_in_file(r, query) for r in one.results),
             ),
             {r.label: r.prompts for r in one.results if r.prompts is not None},
             {label: query.in_file(one_map) for label, one_map in one.confidence.items()},
@@ -281,7 +280,7 @@ class Segmenter:
         """The query made ready, for those who go on by themselves (canonical orientation)."""
         supports = _as_list(supports)
         query = self._preparation.query(volume, _common_axis(supports), None)
-        return self._preparation.work(query, supports, _range(query, None), self.seed)
+        return self._preparation.work(query, supports, canonical_range(query, None), self.seed)
 
 
 def _as_list(supports: Sequence[Support] | Support) -> Sequence[Support]:
@@ -299,44 +298,6 @@ def _common_axis(supports: Sequence[Support]) -> str:
     return axes[0]
 
 
-def _range(query: Query, asked: tuple[int, int] | None) -> tuple[int, int]:
-    """First and last canonical slice of a range in file indices."""
-    count = len(query.stack)
-    if asked is None:
-        return 0, count - 1
-    try:
-        first, last = (operator.index(value) for value in asked)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"range {asked!r}: give the first and the last slice as two whole numbers"
-        ) from None
-    if not 0 <= first <= last < count:
-        raise InputError(
-            f"slices {first} to {last}: {query.volume.name or 'the volume'} has {count} "
-            f"{query.axis} slices, 0 to {count - 1}"
-        )
-    ends = sorted((query.file_index(first), query.file_index(last)))
-    return ends[0], ends[1]
-
-
 def _same(one: tuple, other: tuple) -> bool:
     """The same volume and supports (not merely equal ones), and equal settings."""
     return len(one) == len(other) and all(a is b or a == b for a, b in zip(one, other))
-
-
-def _shower(query: Query, preview: PreviewCallback | None) -> ShowSlice | None:
-    """From slices in canonical orientation to previews of the file's."""
-    if preview is None:
-        return None
-
-    def show(index: int, plane: np.ndarray, results: Sequence[SliceResult]) -> None:
-        preview(SlicePreview(
-            query.file_axis, query.file_index(index), query.in_file(plane),
-            tuple(_in_file(r, query) for r in results),
-        ))
-
-    return show
-
-
-def _in_file(result: SliceResult, query: Query) -> SliceResult:
-    return replace(result, index=query.file_index(result.index))
