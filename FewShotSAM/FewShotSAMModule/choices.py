@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from FewShotSAMLib.prompting.registry import METHODS
+
 
 class SupportSource(Enum):
     """Where the marked slices come from."""
@@ -39,19 +41,19 @@ class Preset(Enum):
         }[self.value]
 
 
-class Method(Enum):
-    """What turns marked slices into points for the network."""
-
-    synpo = "synpo"
-    fob = "fob"
-    auto = "auto"
+class _Method(Enum):
+    """What turns marked slices into points for the network: the library's list."""
 
     def label(self) -> str:
-        return {
-            "synpo": "SynPo (needs no training)",
-            "fob": "FoB (trained background points)",
-            "auto": "Both together",
-        }[self.value]
+        return METHODS[self.value].label
+
+    @property
+    def trained(self) -> bool:
+        """Whether it reads weights."""
+        return METHODS[self.value].trained
+
+
+Method = _Method("Method", {name: name for name in METHODS}, module=__name__)
 
 
 class Into(Enum):

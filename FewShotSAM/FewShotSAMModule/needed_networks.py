@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from FewShotSAMLib.prompting.registry import METHODS
+
 _PROMPTS = "prompts"  # the catalogue's kind of FoB's weights
 _CHECKPOINTS = (".pth", ".pt")
 
@@ -25,7 +27,7 @@ def needed_networks(
 def reads_checkpoint(method: str, fob: str | None) -> bool:
     """Whether FoB's weights are a published checkpoint that lies anywhere: it needs the PyTorch
     that the public models need."""
-    return method != "synpo" and Path(fob or "").suffix in _CHECKPOINTS
+    return METHODS[method].trained and Path(fob or "").suffix in _CHECKPOINTS
 
 
 def package_group(network: str) -> str:
@@ -70,7 +72,7 @@ def _prompts(model: str, method: str, fob: str | None) -> tuple[str, ...]:
     from FewShotSAMLib.weights.catalogue import catalogue
 
     known = catalogue()
-    if method == "synpo":
+    if not METHODS[method].trained:
         return ()
     if fob:
         return (fob,) if fob in known.weights else ()

@@ -108,7 +108,7 @@ def panel_state(facts: Facts) -> PanelState:
             "allStructuresButton": idle and not from_file and facts.chosen < facts.segments,
             "noStructuresButton": idle and not from_file and facts.chosen > 0,
             "presetBox": idle,
-            "fobWeightsEdit": idle and facts.method is not Method.synpo,
+            "fobWeightsEdit": idle and facts.method.trained,
             "intoBox": idle,
             "outputSelector": idle and facts.into is Into.existing,
             "overwriteBox": idle and facts.into is Into.existing,
@@ -195,7 +195,7 @@ def missing_output(facts: Facts) -> str:
 
 def missing_fob_weights(facts: Facts) -> str:
     """What is wrong with the weights chosen for FoB; "" for nothing, or where FoB is not used."""
-    if facts.method is Method.synpo or not facts.fob_weights or facts.fob_weights_known:
+    if not facts.method.trained or not facts.fob_weights or facts.fob_weights_known:
         return ""
     return (
         f"{facts.fob_weights}: there is no such file; choose FoB weights (.safetensors, .pth), or "

@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .choices import Into, Method, SupportSource
+from .choices import Into, SupportSource
 from .panel_state import slice_range
 from .script_text import Choices, changed_options, python_text
 
@@ -26,7 +26,7 @@ class Request:
         return {
             "model": p.preset.value,
             "method": p.method.value,
-            "fob": p.fobWeights or None if p.method is not Method.synpo else None,
+            "fob": p.fobWeights or None if p.method.trained else None,
         }
 
     def options(self) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..prompting.registry import DEFAULT, METHODS, trained_methods
+
 SLICE_CHOICES = ("all", "middle", "largest", "thirds")
 AXES = ("auto", "axial", "sagittal", "coronal")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -82,16 +84,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def _add_method(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--method",
-        choices=("synpo", "fob", "auto"),
-        default="synpo",
-        help="what turns marked slices into prompts: synpo needs no training, fob puts trained "
-        "points around the structure, auto joins both (default: synpo)",
+        choices=tuple(METHODS),
+        default=DEFAULT,
+        help="what turns marked slices into prompts: "
+        + ", ".join(f"{name} {entry.summary}" for name, entry in METHODS.items())
+        + f" (default: {DEFAULT})",
     )
     group.add_argument(
         "--fob",
         metavar="WEIGHTS",
-        help="FoB's weights for --method fob and auto: embedded, fob-ct, fob-mr or a file "
-        "(default: the preset's, or embedded)",
+        help=f"FoB's weights for --method {' and '.join(trained_methods())}: embedded, fob-ct, "
+        "fob-mr or a file (default: the preset's, or embedded)",
     )
 
 

@@ -1,4 +1,4 @@
-"""Method "auto": SynPo and FoB together.
+"""The rule by which SynPo and FoB work together (method "auto").
 
 The rule, step by step (`Testing/Accuracy/fusion.py` measures each):
 
@@ -17,10 +17,14 @@ The rule, step by step (`Testing/Accuracy/fusion.py` measures each):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from .interfaces import Proposal
 from .point_prompts import PointPrompts
 from .synpo import SynPoSupport
 
@@ -63,3 +67,12 @@ def joined_points(
         x, y = np.clip(np.rint(negatives), 0, side).astype(int).T
         negatives = negatives[confidence[y, x] < limit]
     return PointPrompts.of(synpo.positives, negatives)
+
+
+def with_background(
+    proposal: Proposal, fob: Sequence[PointPrompts], supports: Sequence[SynPoSupport]
+) -> Proposal:
+    """A proposal for N slices with its positives and FoB's negatives (steps 3 and 4)."""
+    maps = proposal.confidence.cpu().numpy()
+    each = zip(proposal.prompts, fob, maps, supports, strict=True)
+    return replace(proposal, prompts=[joined_points(*one) for one in each])

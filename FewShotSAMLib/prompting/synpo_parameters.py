@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .mask_parameters import ROI_SIZE
+
 
 @dataclass(frozen=True)
 class SynPoParameters:
@@ -31,23 +33,13 @@ class SynPoParameters:
     drop_near_negatives: drop a negative that is nearer to a positive than the positives' own
         largest distance (as in the first author's follow-up work).
 
-    Mask
-    mask_index: which of SAM's three masks to take: 0 for volumes, 1 for skin pictures. SAM's own
-        score is a bad judge here and is never asked.
-
-    Refinement (noise-aware: NRM)
-    refine: whether there is any; FoB as published has none.
-    minimum_component_area: pixels of the ROI; smaller components cannot win.
-    minimum_component_share: the same as a share of the largest component's area.
-    outside_logit: value of the mask prompt outside the kept component.
-
     k-means
     kmeans_restarts, kmeans_iterations: scikit-learn's n_init and max_iter.
 
     Raises ValueError for values that make no sense.
     """
 
-    roi_size: int = 256
+    roi_size: int = ROI_SIZE
     product_weight: float = 0.8
     single_weights: tuple[float, ...] = (0.1, 0.1)
     clusters_per_share: float = 10.0
@@ -58,11 +50,6 @@ class SynPoParameters:
     alpha: float = 0.5
     beta: float = -1.0
     drop_near_negatives: bool = True
-    mask_index: int = 0
-    refine: bool = True
-    minimum_component_area: int = 16
-    minimum_component_share: float = 0.1
-    outside_logit: float = -10.0
     kmeans_restarts: int = 1
     kmeans_iterations: int = 100
 
@@ -71,8 +58,8 @@ class SynPoParameters:
             raise ValueError(f"roi_size must be positive, not {self.roi_size}")
         if min(self.gamma, self.max_positives, self.base_clusters) < 1:
             raise ValueError("gamma, max_positives and base_clusters must be at least 1")
-        if min(self.negatives, self.minimum_component_area) < 0:
-            raise ValueError("negatives and minimum_component_area cannot be below 0")
+        if self.negatives < 0:
+            raise ValueError("negatives cannot be below 0")
         if self.alpha < self.beta:
             raise ValueError(f"alpha ({self.alpha}) must not be below beta ({self.beta})")
         if min(self.kmeans_restarts, self.kmeans_iterations) < 1:

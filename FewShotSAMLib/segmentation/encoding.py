@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,48 +12,9 @@ from torch import Tensor
 
 from ..data.frames import SliceFrame
 from ..data.intensity import IntensityRange, normalise
-from ..models.interfaces import Embeddings, FeatureEncoder, PromptableModel
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedSlices:
-    """What networks made of N slices.
-
-    Attributes:
-        embeddings: the promptable model's.
-        features: one map per encoder for similarity, (N, C, h, w) each, SAM's first.
-        background: FoB's features (N, C, h, w) and thresholds (N, 1); () without FoB.
-    """
-
-    embeddings: Embeddings
-    features: tuple[Tensor, ...]
-    background: tuple[Tensor, ...] = ()
-
-    def select(self, index: Tensor | slice) -> EncodedSlices:
-        return EncodedSlices(
-            self.embeddings.select(index),
-            tuple(f[index] for f in self.features),
-            tuple(b[index] for b in self.background),
-        )
-
-    @staticmethod
-    def concatenate(parts: Sequence[EncodedSlices]) -> EncodedSlices:
-        """Several batches as one, in order."""
-        return EncodedSlices(
-            Embeddings.concatenate([part.embeddings for part in parts]),
-            tuple(torch.cat(column) for column in zip(*(p.features for p in parts), strict=True)),
-            tuple(torch.cat(column) for column in zip(*(p.background for p in parts), strict=True)),
-        )
-
-    @property
-    def bytes(self) -> int:
-        own = {id(t): t.numel() * t.element_size() for t in self._tensors()}
-        return sum(own.values())
-
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return (
-            self.embeddings.features, *self.embeddings.extra, *self.features, *self.background
-        )
+from ..models.interfaces import FeatureEncoder, PromptableModel
+from ..prompting.encoded_slices import EncodedSlices, to_pictures
+from ..prompting.interfaces import PromptMethod
 
 
 @dataclass(frozen=True)
@@ -82,14 +42,6 @@ class Encoders:
         return EncodedSlices(embeddings, (embeddings.features, self.features.encode(images)))
 
 
-class FurtherFeatures(Protocol):
-    """Adds what a method needs beside the encoders' features."""
-
-    def encode(self, encoded: EncodedSlices, stack: np.ndarray) -> EncodedSlices:
-        """The same slices with more; `stack` (N, H, W[, 3]) are their stored values."""
-        ...
-
-
 class SliceEncoder:
     """Encodes slices of one stack on demand, in runs of neighbours, least recently used out first.
 
@@ -101,7 +53,7 @@ class SliceEncoder:
         encoders: the networks.
         batch: slices encoded at a time.
         budget: bytes of embeddings to keep.
-        background: FoB's side, where the method needs it.
+        method: adds what it reads besides; None for the encoders' features alone.
     """
 
     def __init__(
@@ -114,14 +66,14 @@ class SliceEncoder:
         *,
         batch: int = 8,
         budget: int = 1 << 30,
-        background: FurtherFeatures | None = None,
+        method: PromptMethod | None = None,
     ) -> None:
         self.stack, self.intensity, self.frame, self.roi = stack, intensity, frame, roi
         self.encoders, self.batch, self.budget = encoders, batch, budget
         self._runs: OrderedDict[int, EncodedSlices] = OrderedDict()
         self._bytes = 0
         self._pictures: OrderedDict[int, Tensor] = OrderedDict()
-        self.background = background
+        self.method = method
 
     def __len__(self) -> int:
         return len(self.stack)
@@ -151,8 +103,8 @@ class SliceEncoder:
         first = number * self.batch
         last = min(first + self.batch, len(self))
         encoded = self.encoders.encode(self.images(slice(first, last)))
-        if self.background is not None:
-            encoded = self.background.encode(encoded, self.stack[first:last])
+        if self.method is not None:
+            encoded = self.method.encode(encoded, self.stack[first:last])
         self._bytes += encoded.bytes
         self._runs[number] = encoded
         while self._bytes > self.budget and len(self._runs) > 1:
@@ -164,11 +116,3 @@ class SliceEncoder:
         """One slice, encoded (with the run it lies in)."""
         number, place = divmod(index, self.batch)
         return self.run(number).select(slice(place, place + 1))
-
-
-def to_pictures(grey: np.ndarray, frame: SliceFrame, device: torch.device) -> Tensor:
-    """(N, H, W[, 3]) grey levels -> (N, 3, S, S) model input on the device."""
-    pictures = torch.from_numpy(np.ascontiguousarray(grey)).to(device)
-    if pictures.ndim == 3:
-        return frame.images_to_model(pictures[:, None]).expand(-1, 3, -1, -1)
-    return frame.images_to_model(pictures.permute(0, 3, 1, 2))

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from ..prompting.point_prompts import PointPrompts
 from .monitor import Monitor
-from .slices import Structure, certainty, propose, segment_slices
+from .runs import Run, segmented_runs
+from .slices import Structure
 from .work import Work
 
 
@@ -59,53 +60,42 @@ def key_slices(
     work: Work, structures: Sequence[Structure], monitor: Monitor, p: KeySliceParameters
 ) -> Masks:
     """For each structure the slices that are most certain to hold it, segmented on their own."""
-    size, model = work.slices.batch, work.slices.encoders.model
-    candidates: dict[int, list[tuple[int, Found]]] = {s.label: [] for s in structures}
-    for number in range(work.first // size, work.last // size + 1):
-        base = number * size
-        monitor.report("look", max(base, work.first) - work.first, work.last - work.first + 1)
-        with monitor.stage("encode"):
-            encoded = work.slices.run(number)
-        count = len(encoded.embeddings)
-        with monitor.stage("prompts"):
-            proposals = propose(
-                work.synpo, encoded, structures, work.valid, work.seed, work.background
+    candidates: dict[int, list[Found]] = {s.label: [] for s in structures}
+    for run in segmented_runs(work, structures, monitor, "look"):
+        for structure, found in zip(structures, _candidates(run, p), strict=True):
+            candidates[structure.label] += found
+    chosen: Masks = {}
+    for label, found in candidates.items():
+        for place in _steadiest([one.score for one in found])[: p.count]:
+            one = found[place]
+            sure = work.assume_present or one.score >= p.least
+            if sure and bool((one.logits > 0).any()):
+                logits = resized(one.logits, work.frame.size)
+                chosen[label, work.first + int(place)] = replace(one, logits=logits)
+    return chosen
+
+
+def _candidates(run: Run, p: KeySliceParameters) -> list[list[Found]]:
+    """By structure and slice of the run, its mask; one that is contested counts less."""
+    contested = _contested(run.masks.logits, len(run.proposals))
+    return [
+        [
+            Found(
+                run.masks.logits[run.row(n, k)],
+                run.score(n, k) * (p.contested if contested[n, k] else 1.0),
+                proposal.prompts[k], "prompted",
             )
-        with monitor.stage("decode"):
-            masks = segment_slices(
-                model, encoded,
-                torch.arange(count, device=work.device).repeat(len(structures)),
-                [q for proposal in proposals for q in proposal.prompts],
-                torch.cat([proposal.confidence for proposal in proposals]), work.synpo,
-            )
-        contested = _contested(masks.logits, len(structures))
-        for n, (structure, proposal) in enumerate(zip(structures, proposals, strict=True)):
-            for k in range(count):
-                if not work.first <= base + k <= work.last:
-                    continue
-                row = n * count + k
-                score = certainty(model, masks.quality[row], proposal.affinity[k])
-                if contested[n, k]:
-                    score *= p.contested
-                candidates[structure.label].append((
-                    base + k, Found(masks.logits[row], score, proposal.prompts[k], "prompted")
-                ))
-    count = work.last - work.first + 1
-    monitor.report("look", count, count)
-    found: Masks = {}
-    for label, scored in candidates.items():
-        score = np.array([one.score for _, one in scored])
-        padded = np.pad(score, 1, mode="edge")
-        steady = 0.5 * score + 0.25 * (padded[:-2] + padded[2:])
-        for place in np.argsort(-steady)[: p.count]:
-            index, one = scored[place]
-            if (work.assume_present or one.score >= p.least) and bool(
-                (one.logits > 0).any()
-            ):
-                found[label, index] = replace(
-                    one, logits=resized(one.logits, work.synpo.parameters.roi_size)
-                )
-    return found
+            for k in range(len(run))
+        ]
+        for n, proposal in enumerate(run.proposals)
+    ]
+
+
+def _steadiest(scores: Sequence[float]) -> np.ndarray:
+    """Indices of slices, those first that are certain together with their neighbours."""
+    score = np.array(scores)
+    padded = np.pad(score, 1, mode="edge")
+    return np.argsort(-(0.5 * score + 0.25 * (padded[:-2] + padded[2:])))
 
 
 def _contested(logits: Tensor, structures: int) -> np.ndarray:

@@ -11,12 +11,13 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..data.errors import InputError
+from ..prompting.encoded_slices import EncodedSlices
+from ..prompting.interfaces import Proposal
 from ..prompting.point_prompts import PointPrompts
 from ..prompting.refinement import mask_prompt_logits, open_masks
-from .encoding import EncodedSlices
 from .independent import PRESENT
 from .results import SliceResult
-from .slices import Proposal, SliceMasks, certainty, clean, decode, only, propose, segment_slices
+from .slices import SliceMasks, certainty, clean, decode, only, segment_slices
 from .work import Work
 
 
@@ -41,36 +42,26 @@ def segment_one(work: Work, index: int, given: Mapping[int, PointPrompts]) -> On
     """
     _check(work, index, given)
     encoded = work.slices.one(index)
-    drawn = {d.label for d in work.drawn if d.index == index}
-    proposals = propose(
-        work.synpo, encoded, work.structures, work.valid, work.seed, work.background
-    )
+    proposals = work.propose(encoded)
     found, points, scores = {}, {}, {}
     for structure, proposal in zip(work.structures, proposals, strict=True):
-        label = structure.label
-        points[label] = proposal.prompts[0]
-        if label in given:
-            points[label] = _seen(work, structure.name, given[label])
-            if not len(points[label].positives):
-                scores[label] = 0.0
-                continue
-        masks = _masks(work, encoded, proposal, points[label], by_person=label in given)
+        label, by_person = structure.label, structure.label in given
+        chosen = _seen(work, structure.name, given[label]) if by_person else proposal.prompts[0]
+        points[label], scores[label] = chosen, 0.0
+        if by_person and not len(chosen.positives):
+            continue
+        masks = _masks(work, encoded, proposal, chosen, by_person)
         model = work.slices.encoders.model
         scores[label] = certainty(model, masks.quality[0], proposal.affinity[0])
-        if label in given or scores[label] >= PRESENT:
+        if by_person or scores[label] >= PRESENT:
             found[label] = masks.logits[0]
     pixels = work.write(index, found)
-    results = []
-    for structure in work.structures:
-        label, area = structure.label, pixels.get(structure.label, 0)
-        results.append(SliceResult(
-            index, label,
-            None if label in drawn else work.in_slice(points[label]),
-            1.0 if label in drawn else scores[label],
-            area > 0, area * work.pixel_mm2, "support" if label in drawn else "prompted",
-        ))
     return OneSlice(
-        work.labels[index].copy(), tuple(results),
+        work.labels[index].copy(),
+        tuple(
+            work.slice_result(index, s, pixels, points[s.label], scores[s.label])
+            for s in work.structures
+        ),
         {
             s.label: _map_in_slice(work, p.confidence)
             for s, p in zip(work.structures, proposals, strict=True)
@@ -87,11 +78,11 @@ def _masks(
     person's points say themselves which components are meant, and the map stays out of decoding:
     models that read it believe it more than points that contradict it.
     """
-    model, p = work.slices.encoders.model, work.synpo.parameters
+    model, p = work.slices.encoders.model, work.method.masks
     picture = torch.zeros(1, dtype=torch.long, device=work.device)
     if not by_person:
-        return segment_slices(model, encoded, picture, [points], proposal.confidence, work.synpo)
-    share = {"roi_size": p.roi_size, "mask_index": p.mask_index}
+        return segment_slices(model, encoded, picture, [points], proposal.confidence, p)
+    share = {"roi_size": work.frame.size, "mask_index": p.mask_index}
     first = decode(model, encoded, picture, [points], **share)
     kept = _pointed_at(first.logits, points, proposal, work)
     prior = mask_prompt_logits(first.logits[:, None], kept, outside=p.outside_logit)
@@ -105,12 +96,12 @@ def _pointed_at(logits: Tensor, points: PointPrompts, proposal: Proposal, work: 
     of logits (1, m, m)."""
     inside = (logits > 0).cpu().numpy()
     size = logits.shape[-1]
-    cells = (points.positives + 0.5) * (size / work.synpo.parameters.roi_size) - 0.5
+    cells = (points.positives + 0.5) * (size / work.frame.size) - 0.5
     column, row = np.clip(np.rint(cells).astype(int), 0, size - 1).T
     numbered, _ = ndimage.label(open_masks(inside)[0], structure=np.ones((3, 3)))
     wanted = np.setdiff1d(numbered[row, column], 0)
     if not len(wanted):
-        return clean(logits, proposal.confidence, work.synpo)
+        return clean(logits, proposal.confidence, work.method.masks)
     return torch.from_numpy(np.isin(numbered, wanted))[None].to(logits.device)
 
 
@@ -131,7 +122,7 @@ def _check(work: Work, index: int, given: Mapping[int, PointPrompts]) -> None:
 
 def _seen(work: Work, name: str, given: PointPrompts) -> PointPrompts:
     """A person's points of the slice as points of the region of interest."""
-    size = work.synpo.parameters.roi_size
+    size = work.frame.size
     points = work.frame.to_model(given.points)
     height, width = work.frame.shape
     inside = ((points > -0.5) & (points < size - 0.5)).all(axis=1)

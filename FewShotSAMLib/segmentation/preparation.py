@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,16 +20,15 @@ from ..data.slicing import (
     slice_spacing,
     volume_field,
 )
-from ..data.standard import Standard, measure_standard
+from ..data.standard import measure_standard
 from ..data.support import Support
 from ..data.volume import Orientation, Segment, Volume
-from ..models.fob import FobModel
-from ..prompting.synpo import SynPo
-from ..prompting.synpo_parameters import SynPoParameters
-from .background import Background
-from .encoding import Encoders, SliceEncoder, to_pictures
-from .slices import PreparedSlice, Structure
-from .work import DrawnSlice, Work, inside_picture
+from ..prompting.encoded_slices import to_pictures
+from ..prompting.interfaces import Kept, MethodBuilder, SliceSpace
+from ..prompting.mask_parameters import ROI_SIZE
+from .encoding import Encoders, SliceEncoder
+from .slices import Structure
+from .work import DrawnSlice, Work
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +68,11 @@ class Preparation:
 
     Attributes:
         encoders: the networks that read slices.
-        method: "synpo", "fob" or "auto".
-        fob: FoB's network for the query's modality; None for "synpo".
+        method: makes the prompt method ready for a volume's slices.
     """
 
     encoders: Encoders
-    method: str = "synpo"
-    fob: FobModel | None = None
+    method: MethodBuilder
 
     def query(self, volume: Volume, axis: str, window: tuple[float, float] | None) -> Query:
         """The volume made ready. Raises InputError where it has no content."""
@@ -102,29 +100,42 @@ class Preparation:
         Raises:
             InputError: nothing that was marked can be seen.
         """
-        # The refinement is SynPo's. FoB's points go to SAM once, as published, and a model that
-        # reads the joined map loses by it (Testing/Accuracy/fusion.py).
-        reads_map = self.encoders.model.uses_confidence
-        refine = self.method == "synpo" or (self.method == "auto" and not reads_map)
-        synpo = SynPo(SynPoParameters.for_modality(
-            query.canonical.modality, roi_size=query.roi.size, refine=refine
+        modality, stack = query.canonical.modality, query.stack
+        method = self.method(SliceSpace(
+            modality, query.roi, query.intensity, partial(measure_standard, query.canonical),
+            self.encoders.device, seed,
         ))
-        background = None
-        if self.fob is not None:
-            background = self._background(query.roi, query.intensity, query.canonical)
         segments = common_segments(supports)
-        prepared: dict[int, list[PreparedSlice]] = {label: [] for label in segments}
-        drawn: list[DrawnSlice] = []
+        structures = self._structures(supports, segments, modality, seed)
+        return Work(
+            slices=SliceEncoder(
+                stack, query.intensity, query.frame, query.roi, self.encoders, method=method
+            ),
+            frame=query.roi,
+            method=method,
+            structures=structures,
+            drawn=tuple(_drawn(supports, query.volume)),
+            first=chosen[0],
+            last=chosen[1],
+            spacing=slice_spacing(query.canonical.spacing, query.axis),
+            labels=np.zeros(
+                stack.shape[:3], np.uint8 if structures[-1].label < 256 else np.uint16
+            ),
+            assume_present=assume_present,
+        )
+
+    def _structures(
+        self,
+        supports: Sequence[Support],
+        segments: Mapping[int, Segment],
+        modality: str,
+        seed: int,
+    ) -> tuple[Structure, ...]:
+        """What the supports' marked slices give, by label."""
+        prepared: dict[int, list[Kept]] = {label: [] for label in segments}
         for support in supports:
-            self._prepare(support, synpo, prepared)
-            if support.matches(query.volume):
-                drawn += [
-                    DrawnSlice(label, index, support.masks(label)[place])
-                    for label in support.names
-                    for index, place in zip(
-                        support.slices_of(label), support.positions_of(label), strict=True
-                    )
-                ]
+            for label, kept in self._kept(support, modality, seed):
+                prepared[label].append(kept)
         structures = tuple(
             Structure(label, segments[label].name, tuple(kept))
             for label, kept in prepared.items()
@@ -135,82 +146,52 @@ class Preparation:
                 "nothing that was marked lies in the part of its image that the model sees; mark "
                 "the structure inside the body"
             )
-        largest = structures[-1].label
-        stack = query.stack
-        return Work(
-            slices=SliceEncoder(
-                stack, query.intensity, query.frame, query.roi, self.encoders,
-                background=background,
-            ),
-            frame=query.roi,
-            synpo=synpo,
-            background=background,
-            structures=structures,
-            drawn=tuple(drawn),
-            first=chosen[0],
-            last=chosen[1],
-            spacing=slice_spacing(query.canonical.spacing, query.axis),
-            labels=np.zeros(stack.shape[:3], np.uint8 if largest < 256 else np.uint16),
-            seed=seed,
-            assume_present=assume_present,
-        )
+        return structures
 
     def _frames(
         self, shape: tuple[int, int], spacing: tuple[float, float], field: FieldOfView
     ) -> tuple[SliceFrame, SliceFrame]:
-        """Slice pixels to the model's square, and to the region of interest (SynPo's 256)."""
+        """Slice pixels to the model's square, and to the region of interest."""
         size = self.encoders.model.input_size
         return (
             SliceFrame(shape, spacing, field, size),
-            SliceFrame(shape, spacing, field, min(size, SynPoParameters.roi_size)),
+            SliceFrame(shape, spacing, field, min(size, ROI_SIZE)),
         )
 
-    def _background(
-        self,
-        roi: SliceFrame,
-        intensity: IntensityRange,
-        volume: Volume,
-        standard: Standard | None = None,
-    ) -> Background:
-        """FoB on the slices of a volume; its z-score is measured where the network reads it and it
-        is not known."""
-        if standard is None and self.fob.config.backbone != "embedded":
-            standard = measure_standard(volume)
-        return Background(self.fob, self.encoders, roi, intensity, standard, self.method)
-
-    def _prepare(
-        self, support: Support, synpo: SynPo, prepared: dict[int, list[PreparedSlice]]
-    ) -> None:
-        """Adds what the method keeps of each of the support's slices, by label."""
+    def _kept(self, support: Support, modality: str, seed: int) -> Iterator[tuple[int, Kept]]:
+        """What the method keeps of each of the support's slices, with its label."""
         dx, dy, _ = support.spacing
         images = support.images()
-        stored = extract_slices(support.volume.voxels, support.axis)
         frame, roi = self._frames(images.shape[1:3], (dx, dy), support.field)
-        valid = inside_picture(roi, self.encoders.device)
-        background = None
-        if self.fob is not None:
-            background = self._background(
-                roi, support.intensity, support.volume, support.standard
-            )
+        space = SliceSpace(
+            modality, roi, support.intensity,
+            lambda: support.standard or measure_standard(support.volume),
+            self.encoders.device, seed,
+        )
+        method = self.method(space)
         masks = {label: support.masks(label) for label in support.names}
+        stored = extract_slices(support.volume.voxels, support.axis)
         for place, image in enumerate(images):
-            encoded = self.encoders.encode(
-                to_pictures(image[None], frame, self.encoders.device)
-            )
-            if background is not None:
-                encoded = background.encode(encoded, stored[place : place + 1])
+            pictures = to_pictures(image[None], frame, self.encoders.device)
+            encoded = method.encode(self.encoders.encode(pictures), stored[place : place + 1])
             for label, drawn in masks.items():
                 if place not in support.positions_of(label):
                     continue
                 mask = torch.from_numpy(np.ascontiguousarray(drawn[place]))[None]
                 cover = roi.masks_to_model(mask.to(self.encoders.device))[0, 0]
-                if not bool((cover > 0).any()):
-                    continue
-                features = [f[0] for f in encoded.features]
-                prepared[label].append(PreparedSlice(
-                    synpo.prepare(features, cover, valid=valid),
-                    background.prepare(encoded, drawn[place]) if background else None,
-                ))
+                if bool((cover > 0).any()):
+                    yield label, method.prepare(encoded, drawn[place], cover)
+
+
+def _drawn(supports: Sequence[Support], volume: Volume) -> Iterator[DrawnSlice]:
+    """Slices of the volume itself that were drawn on."""
+    for support in supports:
+        if not support.matches(volume):
+            continue
+        for label in support.names:
+            places = zip(support.slices_of(label), support.positions_of(label), strict=True)
+            for index, place in places:
+                yield DrawnSlice(label, index, support.masks(label)[place])
 
 
 def common_segments(supports: Sequence[Support]) -> dict[int, Segment]:

@@ -21,15 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..prompting.fusion import joined_maps, joined_points
-from ..prompting.support_choice import combine
-from .encoding import EncodedSlices
+from ..prompting.encoded_slices import EncodedSlices
+from ..prompting.interfaces import Kept, Near, Proposal
 from .key_slices import Found, KeySliceParameters, Masks, key_slices, resized
 from .monitor import Monitor
 from .presence import Appearance, PresenceParameters, learn_appearance, still_present
 from .registration import register, warp
 from .results import SliceResult
-from .slices import PreparedSlice, Structure, certainty, decode
+from .slices import SliceMasks, Structure, certainty, decode
 from .work import Work
 
 
@@ -70,7 +69,7 @@ class Front:
     index: int
     step: int
     logits: Tensor
-    memory: PreparedSlice
+    memory: Kept
     appearance: Appearance
 
 
@@ -108,26 +107,16 @@ def start_fronts(
     work: Work, structure: Structure, index: int, found: Masks, p: PropagationParameters
 ) -> list[Front]:
     """Two fronts from a slice, upwards and downwards."""
-    logits = resized(found[structure.label, index].logits, work.synpo.parameters.roi_size)
+    logits = resized(found[structure.label, index].logits, work.frame.size)
     if not bool((logits > 0).any()):
         return []
     appearance = learn_appearance(
         work.slices.picture(index).cpu().numpy()[None], (logits > 0).cpu().numpy()[None],
         work.thin_grey, p.presence,
     )
-    front = Front(structure, index, 1, logits, _remember(work, index, logits), appearance)
+    memory = work.method.remember(work.slices.one(index), logits)
+    front = Front(structure, index, 1, logits, memory, appearance)
     return [front, replace(front, step=-1)]
-
-
-def _remember(work: Work, index: int, logits: Tensor) -> PreparedSlice:
-    """What the method keeps of a mask (R, R) found in a slice, as if it had been drawn."""
-    cover = logits.sigmoid()
-    cover = torch.where(cover > 0.5, cover, torch.zeros_like(cover))
-    encoded = work.slices.one(index)
-    return PreparedSlice(
-        work.synpo.prepare([f[0] for f in encoded.features], cover, valid=work.valid),
-        work.background.remember(encoded, logits) if work.background else None,
-    )
 
 
 def _advance(
@@ -158,7 +147,7 @@ def _advance(
             if work.first <= index <= work.last:
                 done.add(index)
             with monitor.stage("memory"):
-                memory = _remember(work, index, new.logits)
+                memory = work.method.remember(work.slices.one(index), new.logits)
             ahead.append(replace(front, index=index, logits=new.logits, memory=memory))
         fronts = ahead
         with monitor.stage("preview"):
@@ -184,7 +173,6 @@ def _step(
     work: Work, fronts: list[Front], monitor: Monitor, p: PropagationParameters
 ) -> list[Found | None]:
     """Each front's mask in its next slice, or None where its structure has ended."""
-    size = work.synpo.parameters.roi_size
     indices = sorted({f.index + f.step for f in fronts})
     with monitor.stage("encode"):
         encoded = _gather(work, indices)
@@ -193,59 +181,63 @@ def _step(
     place = {index: n for n, index in enumerate(indices)}
     picture = torch.tensor([place[f.index + f.step] for f in fronts], device=work.device)
     with monitor.stage("prompts"):
-        maps, points = [], []
-        for n, (front, row) in enumerate(zip(fronts, picture.tolist(), strict=True)):
-            features = [f[row : row + 1] for f in encoded.features]
-            look = work.synpo.confidences(features, front.structure.supports)
-            marked = combine(work.synpo, look, front.structure.supports).confidence
-            recent = work.synpo.confidence(features, front.memory.synpo)
-            both = (1 - p.memory) * marked + p.memory * recent
-            if work.background is not None:
-                slices = encoded.select(slice(row, row + 1))
-                answer = work.background.answer(slices, [front.memory.background])
-                if work.background.method == "auto":
-                    both = joined_maps(both, answer.alike)
-            near = both.masked_fill(~_near(carried[n], p.reach), -torch.inf)
-            chosen = work.synpo.prompts(
-                near, front.memory.synpo, seed=work.seed, valid=work.valid
-            )[0]
-            if work.background is not None:
-                chosen = joined_points(
-                    chosen, answer.prompts[0], both[0].cpu().numpy(), front.memory.synpo
-                )
-            points.append(chosen)
-            maps.append(both)
-        confidence = torch.cat(maps)
+        proposals = _propose(work, fronts, encoded, picture.tolist(), carried, p)
     priors = carried.clamp(-p.certainty, p.certainty)
-    model = work.slices.encoders.model
     with monitor.stage("decode"):
-        masks = decode(
-            model, encoded, picture, points, roi_size=size,
-            mask_index=work.synpo.parameters.mask_index, masks=priors[:, None],
-            confidence=confidence[:, None] if model.uses_confidence else None,
+        masks = _decode(work, encoded, picture, proposals, priors)
+    return [
+        _arrived(work, front, proposals[n], masks, n, priors[n], p)
+        for n, front in enumerate(fronts)
+    ]
+
+
+def _propose(
+    work: Work, fronts: list[Front], encoded: EncodedSlices, rows: list[int], carried: Tensor,
+    p: PropagationParameters,
+) -> list[Proposal]:
+    """What the method says of each front's next slice, which `rows` finds in `encoded`."""
+    return [
+        work.method.propose(
+            encoded.select(slice(row, row + 1)), front.structure.kept,
+            Near(front.memory, p.memory, _near(mask, p.reach)),
         )
-        scores = [
-            certainty(
-                model, masks.quality[n],
-                work.synpo.affinity(confidence[n : n + 1], f.memory.synpo)[0]
-            )
-            for n, f in enumerate(fronts)
-        ]
-    results: list[Found | None] = []
-    for n, front in enumerate(fronts):
-        decoded = resized(masks.logits[n], size).sigmoid()
-        both = p.carried * priors[n].sigmoid() + (1 - p.carried) * decoded
-        logits = torch.logit(both, 1e-4)
+        for front, row, mask in zip(fronts, rows, carried, strict=True)
+    ]
+
+
+def _decode(
+    work: Work, encoded: EncodedSlices, picture: Tensor, proposals: list[Proposal], priors: Tensor
+) -> SliceMasks:
+    """The fronts' masks from points, map and the carried masks (F, R, R) as mask prompts."""
+    model = work.slices.encoders.model
+    confidence = torch.cat([proposal.confidence for proposal in proposals])
+    return decode(
+        model, encoded, picture, [proposal.prompts[0] for proposal in proposals],
+        roi_size=work.frame.size, mask_index=work.method.masks.mask_index,
+        masks=priors[:, None],
+        confidence=confidence[:, None] if model.uses_confidence else None,
+    )
+
+
+def _arrived(
+    work: Work, front: Front, proposal: Proposal, masks: SliceMasks, n: int, prior: Tensor,
+    p: PropagationParameters,
+) -> Found | None:
+    """One front's mask, carried (R, R) and decoded (row `n`) together; None where the structure
+    has ended."""
+    score = certainty(work.slices.encoders.model, masks.quality[n], proposal.affinity[0])
+    decoded = resized(masks.logits[n], work.frame.size).sigmoid()
+    both = p.carried * prior.sigmoid() + (1 - p.carried) * decoded
+    logits = torch.logit(both, 1e-4)
+    inside = (logits > 0).cpu().numpy()
+    if work.assume_present:
+        there = bool(inside.any())
+    else:
         image = work.slices.picture(front.index + front.step).cpu().numpy()
-        inside = (logits > 0).cpu().numpy()
-        if work.assume_present:
-            there = bool(inside.any())
-        else:
-            there = scores[n] >= p.ends_below and still_present(
-                front.appearance, image, inside, p.presence
-            )
-        results.append(Found(logits, scores[n], points[n], "propagated") if there else None)
-    return results
+        there = score >= p.ends_below and still_present(
+            front.appearance, image, inside, p.presence
+        )
+    return Found(logits, score, proposal.prompts[0], "propagated") if there else None
 
 
 def _carry(work: Work, fronts: list[Front]) -> Tensor:

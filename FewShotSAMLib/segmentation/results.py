@@ -101,7 +101,8 @@ class VolumeResult:
         seconds: time per stage.
         model: the promptable model; device: where it ran, and why.
         axis: "axial", "coronal" or "sagittal"; method, strategy: as asked for.
-        features: the second encoder, and fob: FoB's network; None where there was none.
+        features: the second encoder, and fob: the prompt method's own network; None where there
+            was none.
     """
 
     labels: Volume

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
-
 from ..data.errors import InputError
-from ..data.slicing import (
-    put_slices,
-)
 from ..data.support import Support
 from ..data.volume import Volume
 from ..models.devices import ChosenDevice, choose_device
-from ..models.fob_choice import FobChoice
 from ..models.memory import MemoryPolicy
 from ..models.registry import load_models
+from ..prompting.interfaces import MethodBuilder, MethodSettings
 from ..prompting.point_prompts import PointPrompts
+from ..prompting.registry import DEFAULT, check_method, load_method
 from .encoding import Encoders
+from .file_order import canonical_range, labels_in_file, result_in_file, show_in_file
 from .independent import segment_independently
-from .monitor import Monitor, ShowSlice
+from .monitor import Monitor
 from .one_slice import segment_one
-from .preparation import Preparation, Query, common_segments
+from .preparation import Preparation, Query
 from .propagation import propagate
 from .results import (
     PreviewCallback,
@@ -35,10 +31,7 @@ from .results import (
     SliceResult,
     VolumeResult,
 )
-from .slices import propose
 from .work import Work
-
-METHODS = ("synpo", "fob", "auto")
 
 
 class Strategy(Protocol):
@@ -55,7 +48,7 @@ STRATEGIES: Mapping[str, Strategy] = {
 
 def load_segmenter(
     model: str = "embedded",
-    method: str = "synpo",
+    method: str = DEFAULT,
     device: str = "auto",
     features: str | None = None,
     seed: int = 0,
@@ -69,8 +62,9 @@ def load_segmenter(
 
     Args:
         model: name of a preset ("embedded", "fast", "balanced", "best") or promptable model.
-        method: how prompts are chosen: "synpo" (no training), "fob" (a trained network puts
-            points around the structure) or "auto" (both together, see `prompting.fusion`).
+        method: how prompts are chosen, one of `prompting.registry.METHODS`: "synpo" (no
+            training), "fob" (a trained network puts points around the structure) or "auto" (both
+            together, see `prompting.fusion`).
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         features: another feature encoder than the model's own choice.
         seed: of every random choice; the same seed gives the same result.
@@ -85,36 +79,39 @@ def load_segmenter(
         InputError: a name is not known (the known ones are listed), weights are missing, or the
             device is not usable.
     """
-    if method not in METHODS:
-        raise InputError(f"method {method!r}: unknown; use one of {', '.join(METHODS)}")
+    check_method(method, fob)
     chosen = choose_device(device)
     memory = MemoryPolicy(allow_cpu, tell) if tell else MemoryPolicy(allow_cpu)
     promptable, encoder = load_models(
         model, features, chosen.device, precision=precision, memory=memory
     )
-    choice = None
-    if method != "synpo":
-        choice = FobChoice(
-            model, fob, promptable, chosen.device, precision=precision, tell=memory.tell
-        )
-    elif fob is not None:
-        raise InputError("weights for FoB go with method fob or auto; choose one of them")
-    return Segmenter(Encoders(promptable, encoder, chosen.device), chosen, method, seed, choice)
+    builder = load_method(
+        method, MethodSettings(promptable, chosen.device, precision, model, fob, memory.tell)
+    )
+    return Segmenter(Encoders(promptable, encoder, chosen.device), chosen, method, seed, builder)
 
 
 class Segmenter:
-    """Networks and a prompt method, ready for any number of volumes. See `load_segmenter`."""
+    """Networks and a prompt method, ready for any number of volumes. See `load_segmenter`.
+
+    Args:
+        encoders: the loaded networks; device: where they run.
+        method: the prompt method's name; builder: the method, loaded, or None to load it with
+            what it has by itself.
+        seed: of every random choice.
+    """
 
     def __init__(
         self,
         encoders: Encoders,
         device: ChosenDevice,
-        method: str = "synpo",
+        method: str = DEFAULT,
         seed: int = 0,
-        fob: FobChoice | None = None,
+        builder: MethodBuilder | None = None,
     ) -> None:
         self.encoders, self.device, self.method, self.seed = encoders, device, method, seed
-        self._fob = fob
+        builder = builder or load_method(method, MethodSettings(encoders.model, device.device))
+        self._preparation = Preparation(encoders, builder)
         self._opened: tuple[tuple, Query, Work] | None = None  # of the last `segment_slice`
 
     def segment(
@@ -162,34 +159,35 @@ class Segmenter:
         supports = _as_list(supports)
         with monitor.stage("prepare"):
             axis = _common_axis(supports)
-            preparation = self._preparation(volume)
-            query = preparation.query(volume, axis, window)
-            chosen = _range(query, range)
-        monitor.show = _shower(query, preview)
+            query = self._preparation.query(volume, axis, window)
+            chosen = canonical_range(query, range)
+        monitor.show = show_in_file(query, preview)
         with monitor.stage("support"):
-            work = preparation.work(query, supports, chosen, seed, assume_present)
+            work = self._preparation.work(query, supports, chosen, seed, assume_present)
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("write back"):
-            labels = query.orientation.restore(put_slices(work.labels, axis))
-            segments = common_segments(supports)
-            found = Volume(
-                np.ascontiguousarray(labels), volume.spacing, volume.origin, volume.direction,
-                "other", volume.name, segments,
-            )
+            labels = labels_in_file(query, work, supports)
+        return self._result(query, work, labels, results, monitor, strategy)
+
+    def _result(
+        self, query: Query, work: Work, labels: Volume, results: Sequence[SliceResult],
+        monitor: Monitor, strategy: str,
+    ) -> VolumeResult:
+        """Labels and results of slices with what they were made by."""
         return VolumeResult(
-            labels=found,
+            labels=labels,
             slices=tuple(sorted(
-                (_in_file(r, query) for r in results), key=lambda r: (r.label, r.index)
+                (result_in_file(r, query) for r in results), key=lambda r: (r.label, r.index)
             )),
-            names={value: s.name for value, s in segments.items()},
+            names={value: s.name for value, s in labels.segments.items()},
             seconds=dict(monitor.seconds),
             model=self.encoders.model.card,
             device=self._device_text(),
-            axis=axis,
+            axis=query.axis,
             method=self.method,
             strategy=strategy,
             features=self.encoders.features.card if self.encoders.features else None,
-            fob=work.background.model.card if work.background else None,
+            fob=work.method.card,
         )
 
     def _device_text(self) -> str:
@@ -222,14 +220,11 @@ class Segmenter:
         """
         supports = _as_list(supports)
         seed = self.seed if seed is None else seed
-        preparation = self._preparation(volume)
-        query = preparation.query(volume, _common_axis(supports), window)
-        first, _ = _range(query, (slice_index, slice_index))
-        work = preparation.work(query, supports, (first, first), seed)
+        query = self._preparation.query(volume, _common_axis(supports), window)
+        first, _ = canonical_range(query, (slice_index, slice_index))
+        work = self._preparation.work(query, supports, (first, first), seed)
         encoded = work.slices.one(first)
-        proposals = propose(
-            work.synpo, encoded, work.structures, work.valid, seed, work.background
-        )
+        proposals = work.propose(encoded)
         return {
             structure.label: work.in_slice(proposal.prompts[0])
             for structure, proposal in zip(work.structures, proposals, strict=True)
@@ -265,18 +260,17 @@ class Segmenter:
         seed = self.seed if seed is None else seed
         key = (volume, *supports, window, seed)
         if self._opened is None or not _same(self._opened[0], key):
-            preparation = self._preparation(volume)
-            query = preparation.query(volume, _common_axis(supports), window)
-            work = preparation.work(query, supports, _range(query, None), seed)
+            query = self._preparation.query(volume, _common_axis(supports), window)
+            work = self._preparation.work(query, supports, canonical_range(query, None), seed)
             work.slices.batch = 1  # neighbours are not asked for
             self._opened = (key, query, work)
         _, query, work = self._opened
-        first, _ = _range(query, (slice_index, slice_index))
+        first, _ = canonical_range(query, (slice_index, slice_index))
         one = segment_one(replace(work, first=first, last=first), first, prompts or {})
         return SliceAnswer(
             SlicePreview(
                 query.file_axis, slice_index, query.in_file(one.labels),
-                tuple(_in_file(r, query) for r in one.results),
+                tuple(result_in_file(r, query) for r in one.results),
             ),
             {r.label: r.prompts for r in one.results if r.prompts is not None},
             {label: query.in_file(one_map) for label, one_map in one.confidence.items()},
@@ -285,14 +279,8 @@ class Segmenter:
     def work(self, volume: Volume, supports: Sequence[Support] | Support) -> Work:
         """The query made ready, for those who go on by themselves (canonical orientation)."""
         supports = _as_list(supports)
-        preparation = self._preparation(volume)
-        query = preparation.query(volume, _common_axis(supports), None)
-        return preparation.work(query, supports, _range(query, None), self.seed)
-
-    def _preparation(self, volume: Volume) -> Preparation:
-        """For this query's modality."""
-        fob = self._fob.for_modality(volume.modality) if self._fob else None
-        return Preparation(self.encoders, self.method, fob)
+        query = self._preparation.query(volume, _common_axis(supports), None)
+        return self._preparation.work(query, supports, canonical_range(query, None), self.seed)
 
 
 def _as_list(supports: Sequence[Support] | Support) -> Sequence[Support]:
@@ -310,44 +298,6 @@ def _common_axis(supports: Sequence[Support]) -> str:
     return axes[0]
 
 
-def _range(query: Query, asked: tuple[int, int] | None) -> tuple[int, int]:
-    """First and last canonical slice of a range in file indices."""
-    count = len(query.stack)
-    if asked is None:
-        return 0, count - 1
-    try:
-        first, last = (operator.index(value) for value in asked)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"range {asked!r}: give the first and the last slice as two whole numbers"
-        ) from None
-    if not 0 <= first <= last < count:
-        raise InputError(
-            f"slices {first} to {last}: {query.volume.name or 'the volume'} has {count} "
-            f"{query.axis} slices, 0 to {count - 1}"
-        )
-    ends = sorted((query.file_index(first), query.file_index(last)))
-    return ends[0], ends[1]
-
-
 def _same(one: tuple, other: tuple) -> bool:
     """The same volume and supports (not merely equal ones), and equal settings."""
     return len(one) == len(other) and all(a is b or a == b for a, b in zip(one, other))
-
-
-def _shower(query: Query, preview: PreviewCallback | None) -> ShowSlice | None:
-    """From slices in canonical orientation to previews of the file's."""
-    if preview is None:
-        return None
-
-    def show(index: int, plane: np.ndarray, results: Sequence[SliceResult]) -> None:
-        preview(SlicePreview(
-            query.file_axis, query.file_index(index), query.in_file(plane),
-            tuple(_in_file(r, query) for r in results),
-        ))
-
-    return show
-
-
-def _in_file(result: SliceResult, query: Query) -> SliceResult:
-    return replace(result, index=query.file_index(result.index))

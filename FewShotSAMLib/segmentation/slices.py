@@ -1,4 +1,4 @@
-"""Each slice on its own: confidence map, points, mask, refinement (SynPo, methods section 1).
+"""From points and confidence maps to masks, and their refinement (SynPo, methods section 1).
 
 All structures of all slices of a batch are decoded together.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,53 +14,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.interfaces import PromptableModel, PromptBatch
-from ..prompting.fusion import joined_maps, joined_points
+from ..prompting.encoded_slices import EncodedSlices
+from ..prompting.interfaces import Kept
+from ..prompting.mask_parameters import MaskParameters
 from ..prompting.point_prompts import PointPrompts
 from ..prompting.refinement import mask_prompt_logits, refine_masks
-from ..prompting.support_choice import combine
-from ..prompting.synpo import SynPo, SynPoSupport
-from .encoding import EncodedSlices
-
-if TYPE_CHECKING:
-    from ..prompting.fob import FobSupport
-    from .background import Background
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedSlice:
-    """What the method keeps of one slice with a mask: SynPo's part, and FoB's where it is used."""
-
-    synpo: SynPoSupport
-    background: FobSupport | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """One class to segment: its label, name, and its support slices."""
+    """One class to segment: its label, name, and what the method keeps of its marked slices."""
 
     label: int
     name: str
-    prepared: tuple[PreparedSlice, ...]
-
-    @property
-    def supports(self) -> tuple[SynPoSupport, ...]:
-        """SynPo's part of each support slice."""
-        return tuple(one.synpo for one in self.prepared)
-
-
-@dataclass(frozen=True, eq=False)
-class Proposal:
-    """What the prompt method says of one structure in N slices.
-
-    Attributes:
-        confidence: (N, R, R) map; prompts: N sets of points in ROI pixels.
-        affinity: (N,), how much each slice looks as if it held the structure (0 as the support's
-            background, 1 as its foreground).
-    """
-
-    confidence: Tensor
-    prompts: list[PointPrompts]
-    affinity: Tensor
+    kept: tuple[Kept, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,42 +36,6 @@ class SliceMasks:
 
     logits: Tensor
     quality: Tensor
-
-
-def propose(
-    synpo: SynPo,
-    encoded: EncodedSlices,
-    structures: Sequence[Structure],
-    valid: Tensor,
-    seed: int,
-    background: Background | None = None,
-) -> list[Proposal]:
-    """Confidence map and points of each structure in N slices, from the best support for each.
-
-    Which support that is, and how much a slice looks like it, SynPo's maps say whatever the method.
-    """
-    proposals = []
-    for structure in structures:
-        maps = synpo.confidences(encoded.features, structure.supports)
-        chosen = combine(synpo, maps, structure.supports)
-        confidence, answer = chosen.confidence, None
-        if background is not None:
-            best = [structure.prepared[index] for index in chosen.chosen.tolist()]
-            answer = background.answer(encoded, [one.background for one in best])
-            if background.method == "auto":
-                confidence = joined_maps(confidence, answer.alike)
-        if answer is not None and background.method == "fob":
-            points = answer.prompts
-        else:
-            points = synpo.prompts(confidence, chosen.supports, seed=seed, valid=valid)
-        if answer is not None and background.method == "auto":
-            maps = confidence.cpu().numpy()
-            points = [
-                joined_points(*each)
-                for each in zip(points, answer.prompts, maps, chosen.supports, strict=True)
-            ]
-        proposals.append(Proposal(confidence, points, chosen.affinity))
-    return proposals
 
 
 def certainty(model: PromptableModel, quality: Tensor, affinity: Tensor) -> float:
@@ -157,7 +87,7 @@ def segment_slices(
     picture: Tensor,
     prompts: Sequence[PointPrompts],
     confidence: Tensor,
-    synpo: SynPo,
+    parameters: MaskParameters,
 ) -> SliceMasks:
     """First mask from points, then, where the parameters ask for it, the noise-aware refinement:
     clean, keep the component that the map backs most, give it back as mask prompt with the same
@@ -166,28 +96,27 @@ def segment_slices(
     Args:
         confidence: (B, R, R), each prompt's own map.
     """
-    p = synpo.parameters
-    share = {"roi_size": p.roi_size, "mask_index": p.mask_index}
+    p = parameters
+    share = {"roi_size": confidence.shape[-1], "mask_index": p.mask_index}
     score = confidence[:, None] if model.uses_confidence else None
     first = decode(model, encoded, picture, prompts, confidence=score, **share)
     if not p.refine:
         return first
-    kept = clean(first.logits, confidence, synpo)
+    kept = clean(first.logits, confidence, p)
     masks = mask_prompt_logits(first.logits[:, None], kept, outside=p.outside_logit)
     second = decode(model, encoded, picture, prompts, masks=masks, confidence=score, **share)
-    kept = clean(second.logits, confidence, synpo)
+    kept = clean(second.logits, confidence, p)
     return SliceMasks(only(second.logits, kept), second.quality)
 
 
-def clean(logits: Tensor, confidence: Tensor, synpo: SynPo) -> Tensor:
+def clean(logits: Tensor, confidence: Tensor, p: MaskParameters) -> Tensor:
     """Opened and reduced to the best component: bool (B, m, m) of logits (B, m, m)."""
-    p = synpo.parameters
-    size = logits.shape[-1]
+    size, roi_size = logits.shape[-1], confidence.shape[-1]
     score = F.interpolate(
         confidence[:, None], size=(size, size), mode="bilinear", align_corners=False,
-        antialias=size < confidence.shape[-1],
+        antialias=size < roi_size,
     )[:, 0]
-    least = max(1, round(p.minimum_component_area * (size / p.roi_size) ** 2))
+    least = max(1, round(p.minimum_component_area * (size / roi_size) ** 2))
     kept = refine_masks(
         (logits > 0).cpu().numpy(), score.cpu().numpy(),
         minimum_area=least, minimum_share=p.minimum_component_share,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,16 +12,12 @@ from torch import Tensor
 
 from ..data.frames import SliceFrame
 from ..data.intensity import normalise
+from ..prompting.encoded_slices import EncodedSlices
+from ..prompting.interfaces import PromptMethod, Proposal
 from ..prompting.point_prompts import PointPrompts
-from ..prompting.synpo import SynPo
-from .background import Background
 from .encoding import SliceEncoder
+from .results import SliceResult
 from .slices import Structure
-
-
-def inside_picture(frame: SliceFrame, device: torch.device) -> Tensor:
-    """bool (R, R): which pixels of the square lie in the slice."""
-    return frame.masks_to_model(torch.ones(1, *frame.shape, device=device))[0, 0] > 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +36,7 @@ class Work:
     Attributes:
         slices: encodes slices on demand; frame: slice pixels to the region of interest, the square
             that maps, prompts and masks are worked in.
-        synpo: SynPo with its parameters; background: FoB, where the method uses it.
+        method: the prompt method on these slices.
         structures: what to segment.
         drawn: slices of the query itself that a person drew.
         first, last: slices to work on, both included.
@@ -51,16 +48,14 @@ class Work:
 
     slices: SliceEncoder
     frame: SliceFrame
-    synpo: SynPo
+    method: PromptMethod
     structures: tuple[Structure, ...]
     drawn: tuple[DrawnSlice, ...]
     first: int
     last: int
     spacing: tuple[float, float, float]
     labels: np.ndarray
-    seed: int
     assume_present: bool = False
-    background: Background | None = None
     fields: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     @property
@@ -72,17 +67,19 @@ class Work:
         return self.spacing[0] * self.spacing[1]
 
     @cached_property
-    def valid(self) -> Tensor:
-        """bool (R, R): pixels of the region of interest that lie in the slice."""
-        return inside_picture(self.frame, self.device)
-
-    @cached_property
     def thin_grey(self) -> np.ndarray:
         """Grey levels of a thinned copy of the volume, flat: what it looks like on the whole."""
         steps = [max(1, n // most) for n, most in zip(self.labels.shape, (32, 96, 96), strict=True)]
         thin = self.slices.stack[tuple(slice(None, None, step) for step in steps)]
         grey = normalise(thin, self.slices.intensity)
         return (grey.mean(-1) if grey.ndim == 4 else grey).ravel()
+
+    def propose(
+        self, encoded: EncodedSlices, structures: Sequence[Structure] | None = None
+    ) -> list[Proposal]:
+        """What the method says of structures, by default all, in N slices on their own."""
+        chosen = self.structures if structures is None else structures
+        return [self.method.propose(encoded, structure.kept) for structure in chosen]
 
     def in_slice(self, prompts: PointPrompts) -> PointPrompts:
         """Points of the region of interest as points of the slice."""
@@ -107,3 +104,26 @@ class Work:
         return {label: int((plane == label).sum()) for label in logits} | {
             d.label: int((plane == d.label).sum()) for d in own
         }
+
+    def slice_result(
+        self,
+        index: int,
+        structure: Structure,
+        pixels: Mapping[int, int],
+        prompts: PointPrompts,
+        score: float,
+    ) -> SliceResult:
+        """The result of a slice that was prompted, or that a person drew on.
+
+        Args:
+            pixels: by label, as `write` gave them.
+            prompts: in pixels of the region of interest.
+        """
+        label, area = structure.label, pixels.get(structure.label, 0)
+        by_hand = any(d.index == index and d.label == label for d in self.drawn)
+        return SliceResult(
+            index, label,
+            None if by_hand else self.in_slice(prompts),
+            1.0 if by_hand else score,
+            area > 0, area * self.pixel_mm2, "support" if by_hand else "prompted",
+        )

@@ -110,10 +110,12 @@ def measure(model: FobModel, support: Case, query: Case) -> list[tuple[float, ..
                         distances.append((name, float(away.mean())))
                         inside.append((name, _share(cover, place_of)))
                 inside.append(("positives", _share(cover, points[0].positives)))
-                maps = work.synpo.confidences(encoded.features, work.structures[0].supports)[0]
+                maps = work.propose(encoded)[0].confidence
                 picture = torch.zeros(1, dtype=torch.long)
                 bare = decode(network, encoded, picture, points, roi_size=256).logits
-                full = segment_slices(network, encoded, picture, points, maps, work.synpo).logits
+                full = segment_slices(
+                    network, encoded, picture, points, maps, work.method.masks
+                ).logits
                 for masks, logits in ((alone, bare), (guided, full)):
                     masks.append((work.frame.logits_to_slice(logits[:, None])[0, 0] > 0).numpy())
                 truths.append(truth)

@@ -36,11 +36,11 @@ from FewShotSAMLib.evaluation.protocol import (  # noqa: E402
     support_slices,
 )
 from FewShotSAMLib.evaluation.tables import build_table  # noqa: E402
+from FewShotSAMLib.prompting.encoded_slices import EncodedSlices  # noqa: E402
+from FewShotSAMLib.prompting.fob_slices import FobSliceAnswer  # noqa: E402
 from FewShotSAMLib.prompting.fusion import joined_maps, joined_points  # noqa: E402
 from FewShotSAMLib.prompting.point_prompts import PointPrompts  # noqa: E402
-from FewShotSAMLib.prompting.synpo import SynPo, SynPoSupport  # noqa: E402
-from FewShotSAMLib.segmentation.background import BackgroundAnswer  # noqa: E402
-from FewShotSAMLib.segmentation.encoding import EncodedSlices  # noqa: E402
+from FewShotSAMLib.prompting.synpo import SynPoSupport  # noqa: E402
 from FewShotSAMLib.segmentation.segmenter import Segmenter, load_segmenter  # noqa: E402
 from FewShotSAMLib.segmentation.slices import decode, segment_slices  # noqa: E402
 from FewShotSAMLib.segmentation.work import Work  # noqa: E402
@@ -60,7 +60,7 @@ class Chunk:
     work: Work
     encoded: EncodedSlices
     support: SynPoSupport
-    answer: BackgroundAnswer
+    answer: FobSliceAnswer
     synmap: Tensor
     joined: Tensor
     synpo: Points
@@ -79,15 +79,18 @@ def chunks(segmenter: Segmenter, support: Case, query: Case, label: int) -> Iter
             support.image, support.labels, axis="axial", slices=[own[place]], keep_labels=[label]
         )
         work = segmenter.work(query.image, [one])
-        kept = work.structures[0].prepared[0]
+        kept, guide = work.structures[0].kept[0], work.method.synpo
         encoded = EncodedSlices.concatenate([work.slices.one(k) for k in part])
-        answer = work.background.answer(encoded, [kept.background] * len(part))
-        synmap = work.synpo.confidence(encoded.features, kept.synpo)
+        answer = work.method.fob.background.answer(encoded, [kept.background] * len(part))
+        synmap = guide.synpo.confidence(encoded.features, kept.synpo)
         joined = joined_maps(synmap, answer.alike)
         truth = extract_slices(query.labels.voxels, "axial")[list(part)] == label
         yield Chunk(
             work, encoded, kept.synpo, answer, synmap, joined,
-            *(work.synpo.prompts(m, kept.synpo, valid=work.valid) for m in (synmap, joined)),
+            *(
+                guide.synpo.prompts(m, kept.synpo, valid=guide.space.valid)
+                for m in (synmap, joined)
+            ),
             truth, (work.frame.masks_to_model(torch.from_numpy(truth))[:, 0] > 0.5).numpy(),
         )
 
@@ -132,8 +135,8 @@ def masks_of(c: Chunk, variant: Variant) -> tuple[np.ndarray, Points]:
     points, confidence, refined = variant(c)
     model, picture = c.work.slices.encoders.model, torch.arange(len(points))
     if refined:
-        synpo = SynPo(replace(c.work.synpo.parameters, refine=True))
-        logits = segment_slices(model, c.encoded, picture, points, confidence, synpo).logits
+        masks = replace(c.work.method.masks, refine=True)
+        logits = segment_slices(model, c.encoded, picture, points, confidence, masks).logits
     else:
         logits = decode(
             model, c.encoded, picture, points, roi_size=c.work.frame.size,

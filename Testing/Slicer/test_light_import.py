@@ -17,6 +17,7 @@ sys.path.insert(0, sys.argv[1])
 import slicer
 before = set(sys.modules)
 import FewShotSAMModule.logic, FewShotSAMModule.sample_data, FewShotSAMModule.dependencies
+import FewShotSAMModule.choices, FewShotSAMModule.needed_networks
 new = {name.split(".")[0] for name in set(sys.modules) - before}
 heavy = {"torch", "scipy", "sklearn", "SimpleITK", "PIL", "safetensors", "psutil", "tqdm"}
 print("loaded:", *sorted(new & heavy))

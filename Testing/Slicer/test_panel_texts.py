@@ -55,7 +55,7 @@ def test_every_stage_of_the_library_that_counts_has_words():
 
     folder = Path(FewShotSAMLib.__file__).parent / "segmentation"
     text = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
-    stages = set(re.findall(r'\.report\(\s*"([^"]+)"', text))
+    stages = set(re.findall(r'(?:\.report|segmented_runs)\([^"()]*"([^"]+)"', text))
     assert {"look", "slices", "propagate"} <= stages
     for stage in stages:
         assert "slices left" in progress_line(stage, 1, 9, None), stage
@@ -85,10 +85,11 @@ def test_choices_are_the_library_s_words():
     pytest.importorskip("torch", reason="the library's lists need PyTorch")
     from FewShotSAMLib.apps.options import STRATEGIES
     from FewShotSAMLib.data.slicing import AXES
-    from FewShotSAMLib.segmentation.segmenter import METHODS
+    from FewShotSAMLib.prompting.registry import METHODS
     from FewShotSAMLib.weights.catalogue import catalogue
 
-    assert tuple(m.value for m in choices.Method) == METHODS
+    assert [m.value for m in choices.Method] == list(METHODS)
+    assert [m.label() for m in choices.Method] == [entry.label for entry in METHODS.values()]
     assert {p.value for p in choices.Preset} <= set(catalogue().presets)
     assert {s.value for s in choices.Strategy} <= set(STRATEGIES)
     assert {a.value for a in choices.Axis} == {"auto", *AXES}

@@ -168,7 +168,7 @@ def test_presets(modality: str, alpha: float, beta: float) -> None:
     preset = SynPoParameters.for_modality(modality)
     assert (preset.alpha, preset.beta) == (alpha, beta)
     assert (preset.product_weight, preset.single_weights) == (0.8, (0.1, 0.1))
-    assert (preset.gamma, preset.negatives, preset.mask_index) == (20, 4, 0)
+    assert (preset.gamma, preset.negatives) == (20, 4)
 
 
 def test_negatives_come_from_the_interval(synpo: SynPo) -> None:

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from FewShotSAMLib.data.frames import SliceFrame
 from FewShotSAMLib.data.intensity import IntensityRange
 from FewShotSAMLib.data.slicing import whole_field
+from FewShotSAMLib.data.standard import Standard
 from FewShotSAMLib.models.embedded import EmbeddedFeatures, EmbeddedModel
 from FewShotSAMLib.models.embedded_network import EmbeddedConfig, EmbeddedNetwork
 from FewShotSAMLib.models.interfaces import ModelCard
-from FewShotSAMLib.prompting.synpo import SynPo
-from FewShotSAMLib.prompting.synpo_parameters import SynPoParameters
+from FewShotSAMLib.prompting.interfaces import SliceSpace
+from FewShotSAMLib.prompting.methods.synpo import SynPoMethod
 from FewShotSAMLib.segmentation.encoding import Encoders, SliceEncoder
 from FewShotSAMLib.segmentation.monitor import Monitor
 from FewShotSAMLib.segmentation.results import Cancelled, Progress
@@ -175,13 +176,17 @@ def test_seconds_add_up_also_after_errors():
 # -------------------------------------------------------------------- writing the labels
 
 
+def space(frame: SliceFrame) -> SliceSpace:
+    return SliceSpace("MR", frame, GREY, lambda: Standard(0.0, 1000.0, 500.0, 100.0), CPU)
+
+
 def work(encoders: Encoders, drawn: tuple[DrawnSlice, ...] = (), dtype=np.uint8) -> Work:
     voxels = np.zeros((3, SIZE, SIZE), np.int16)
     slices = encoder(encoders, voxels=voxels)
     return Work(
-        slices=slices, frame=slices.frame, synpo=SynPo(SynPoParameters(roi_size=SIZE)),
+        slices=slices, frame=slices.frame, method=SynPoMethod(space(slices.frame)),
         structures=(), drawn=drawn, first=0, last=2, spacing=(0.5, 2.0, 3.0),
-        labels=np.full((3, SIZE, SIZE), 9, dtype), seed=0,
+        labels=np.full((3, SIZE, SIZE), 9, dtype),
     )  # fmt: skip
 
 
@@ -276,4 +281,4 @@ def test_two_drawn_labels_and_noise(encoders, corners, seed):
 
 def test_pixels_have_an_area(encoders):
     assert work(encoders).pixel_mm2 == pytest.approx(1.0)
-    assert bool(work(encoders).valid.all())
+    assert bool(space(frame_of((SIZE, SIZE))).valid.all())

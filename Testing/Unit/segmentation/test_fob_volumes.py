@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,11 @@ from FewShotSAMLib.models.fob_choice import FobChoice
 from FewShotSAMLib.models.fob_network import FobConfig, FobNetwork
 from FewShotSAMLib.models.interfaces import ModelCard
 from FewShotSAMLib.phantom.abdomen import Phantom, abdomen
-from FewShotSAMLib.segmentation.background import Background
-from FewShotSAMLib.segmentation.encoding import Encoders, to_pictures
+from FewShotSAMLib.prompting.encoded_slices import to_pictures
+from FewShotSAMLib.prompting.fob_slices import FobSlices
+from FewShotSAMLib.prompting.interfaces import SliceSpace
+from FewShotSAMLib.prompting.methods.fob import FobMethod
+from FewShotSAMLib.segmentation.encoding import Encoders
 from FewShotSAMLib.segmentation.segmenter import Segmenter, load_segmenter
 
 CPU = torch.device("cpu")
@@ -128,21 +132,21 @@ def test_the_coarse_map_lies_where_the_features_do(framing):
     model = tiny_fob(framing=framing)
     encoders = Encoders(model.backbone, None, CPU)
     volume = abdomen(**FLAT).image
-    background = Background(
-        model, encoders, roi, intensity_range(volume), measure_standard(volume), "fob"
-    )
+    background = FobSlices(model, encoders.model, SliceSpace(
+        "MR", roi, intensity_range(volume), partial(measure_standard, volume), CPU
+    ))
     mask = np.zeros(shape, bool)
     mask[50:64, 30:44] = True  # rows, columns
     pictures = to_pictures(np.zeros((1, *shape), np.float32), roi, CPU)
     encoded = background.encode(encoders.encode(pictures), np.zeros((1, *shape), np.float32))
     cover = background.frame.masks_to_model(torch.from_numpy(mask)[None])
     small = torch.nn.functional.interpolate(cover, size=(64, 64), mode="area")
-    channels = encoded.background[0].shape[1]
+    channels = encoded.extra[0].shape[1]
     features = torch.full((1, channels, 64, 64), -1.0)
     features = torch.where(small > 0.5, torch.ones_like(features), features)
     from dataclasses import replace
 
-    encoded = replace(encoded, background=(features, torch.full((1, 1), -10.0)))
+    encoded = replace(encoded, extra=(features, torch.full((1, 1), -10.0)))
     prepared = background.prepare(encoded, mask)
     answer = background.answer(encoded, [prepared])
     found = roi.logits_to_slice(answer.coarse[:, None] - 0.5)[0, 0] > 0
@@ -191,7 +195,9 @@ def test_weights_of_another_embedded_model_are_refused(tmp_path, weights):
     path = tmp_path / "old.safetensors"
     save_fob(network, path, {"backbone_sha256": "0" * 64})
     with pytest.raises(InputError, match="another embedded model"):
-        load_segmenter(method="fob", fob=str(path), device="cpu")._fob.for_modality("MR")
+        mine = abdomen(**FLAT)
+        segmenter = load_segmenter(method="fob", fob=str(path), device="cpu")
+        segmenter.prompts(mine.image, marked(mine, LIVER), 2)
 
 
 @pytest.mark.slow
@@ -203,13 +209,12 @@ def test_the_published_network_on_whole_slices(patients):
     network = FobNetwork(FobConfig(modality="MR"))
     fob = FobModel(network, ModelCard("random"), CPU, precision="fp32")
 
-    class Chosen:
-        def for_modality(self, modality: str) -> FobModel:
-            assert modality == "MR"
-            return fob
+    def builder(space: SliceSpace) -> FobMethod:
+        assert space.modality == "MR"
+        return FobMethod(fob, plain.encoders.model, space)
 
     plain = load_segmenter(device="cpu")
-    segmenter = Segmenter(plain.encoders, plain.device, "fob", 0, Chosen())
+    segmenter = Segmenter(plain.encoders, plain.device, "fob", 0, builder)
     result = segmenter.segment(other.image, marked(mine, LIVER), strategy="slices", range=(2, 3))
     assert result.labels.same_grid(other.image)
     assert all(1 <= len(s.prompts.positives) <= 10 for s in result.slices)

@@ -27,8 +27,9 @@ from small_networks import (  # noqa: E402
 from FewShotSAMLib.data.support import Support  # noqa: E402
 from FewShotSAMLib.models.devices import ChosenDevice, choose_device  # noqa: E402
 from FewShotSAMLib.models.embedded import load_embedded  # noqa: E402
-from FewShotSAMLib.models.fob_choice import FobChoice  # noqa: E402
 from FewShotSAMLib.phantom.abdomen import Phantom  # noqa: E402
+from FewShotSAMLib.prompting.interfaces import MethodSettings  # noqa: E402
+from FewShotSAMLib.prompting.registry import load_method  # noqa: E402
 from FewShotSAMLib.segmentation.encoding import Encoders  # noqa: E402
 from FewShotSAMLib.segmentation.segmenter import Segmenter  # noqa: E402
 
@@ -115,7 +116,8 @@ def test_maps_and_points_live_in_a_square_of_256(networks, patients, name):
     mine, other = patients
     segmenter = segmenter_of(encoders(networks, name))
     work = segmenter.work(other.image, [marked(mine)])
-    assert work.synpo.parameters.roi_size == 256 and work.valid.shape == (256, 256)
+    assert work.frame.size == 256
+    assert work.propose(work.slices.one(3))[0].confidence.shape == (1, 256, 256)
     points = segmenter.prompts(other.image, marked(mine), 3)
     assert sorted(points) == [1, 2, 3, 4]
     for found in points.values():
@@ -188,8 +190,8 @@ def test_the_shipped_fob_prompts_every_model(networks, patients, name, method, s
     mine, other = patients
     support = marked(mine, LIVER)
     some = encoders(networks, name)
-    fob = FobChoice(name, "embedded", some.model, CPU)
-    result = Segmenter(some, choose_device("cpu"), method, 0, fob).segment(
+    builder = load_method(method, MethodSettings(some.model, CPU, "auto", name, "embedded"))
+    result = Segmenter(some, choose_device("cpu"), method, 0, builder).segment(
         other.image, support, strategy=strategy
     )
     check(result, other, support, own=False)

@@ -1,4 +1,4 @@
-"""FoB's side of one stack of slices: its frame, its features, its supports, its prompts."""
+"""FoB on the slices of one volume: its own frame, its features, its supports, its prompts."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.frames import SliceFrame, WholeSliceFrame
-from ..data.intensity import IntensityRange, normalise
-from ..data.standard import Standard
+from ..data.intensity import normalise
 from ..models.fob import FobModel
-from ..prompting.fob import Fob, FobSupport
-from ..prompting.point_prompts import PointPrompts
-from .encoding import EncodedSlices, Encoders, to_pictures
+from ..models.interfaces import PromptableModel
+from .encoded_slices import EncodedSlices, to_pictures
+from .fob import Fob, FobSupport
+from .interfaces import SliceSpace
+from .point_prompts import PointPrompts
 
 
 @dataclass(frozen=True, eq=False)
-class BackgroundAnswer:
+class FobSliceAnswer:
     """FoB's word on N slices, in pixels of the region of interest.
 
     Attributes:
@@ -34,52 +35,43 @@ class BackgroundAnswer:
     prompts: list[PointPrompts]
 
 
-class Background:
+class FobSlices:
     """FoB on the slices of one volume, the query's or a support's.
 
     Args:
-        model: the network, loaded.
-        encoders: what else reads the slices; FoB's features come from the embedded model's
-            embeddings where those are there already.
-        roi: slice pixels to the region of interest.
-        intensity: what becomes black and white.
-        standard: the z-score, which networks on the embedded model's features do not read.
-        method: "fob", its prompts as they are, or "auto", joined with SynPo's.
+        network: FoB's, loaded.
+        promptable: the model that is prompted; FoB's features come from its embeddings where it
+            is the embedded model that FoB reads.
+        space: the slices. Its z-score is measured where the network reads it.
     """
 
     def __init__(
-        self,
-        model: FobModel,
-        encoders: Encoders,
-        roi: SliceFrame,
-        intensity: IntensityRange,
-        standard: Standard | None,
-        method: str = "fob",
+        self, network: FobModel, promptable: PromptableModel, space: SliceSpace
     ) -> None:
-        self.method = method
-        self.model, self.encoders, self.roi = model, encoders, roi
-        self.intensity, self.standard = intensity, standard
-        self.fob = Fob(model.network, model.dtype)
-        kind = WholeSliceFrame if model.config.framing == "slice" else SliceFrame
-        self.frame = kind(roi.shape, roi.spacing, roi.field, model.config.image_size)
+        self.model, self.roi, self.intensity = network, space.roi, space.intensity
+        self.fob = Fob(network.network, network.dtype)
+        config, roi = network.config, space.roi
+        kind = WholeSliceFrame if config.framing == "slice" else SliceFrame
+        self.frame = kind(roi.shape, roi.spacing, roi.field, config.image_size)
         self._same = kind is SliceFrame and self.frame.size == roi.size
+        self._embedded = config.backbone == "embedded"
+        self._shared = network.backbone is not None and network.backbone is promptable
+        self._standard = None if self._embedded else space.standard()
 
-    def encode(self, encoded: EncodedSlices, stack: np.ndarray) -> EncodedSlices:
-        """The same slices with FoB's features.
+    def encode(self, encoded: EncodedSlices, stored: np.ndarray) -> EncodedSlices:
+        """The same slices with FoB's features (N, C, h, w) and thresholds (N, 1) as `extra`.
 
         Args:
-            stack: (N, H, W[, 3]) stored values of the slices.
+            stored: (N, H, W[, 3]) stored values of the slices.
         """
         model = self.model
-        if model.backbone is not None and model.backbone is self.encoders.model:
-            return replace(encoded, background=model.of_embeddings(encoded.embeddings))
-        if model.config.backbone == "embedded":
-            grey = normalise(stack, self.intensity)
+        if self._shared:
+            return replace(encoded, extra=model.of_embeddings(encoded.embeddings))
+        if self._embedded:
+            grey = normalise(stored, self.intensity)
         else:
-            grey = self.standard.apply(stack)
-        return replace(
-            encoded, background=model.encode(to_pictures(grey, self.frame, model.device))
-        )
+            grey = self._standard.apply(stored)
+        return replace(encoded, extra=model.encode(to_pictures(grey, self.frame, model.device)))
 
     def prepare(self, encoded: EncodedSlices, mask: np.ndarray) -> FobSupport:
         """What FoB keeps of one encoded slice with a mask (H, W), bool, not empty."""
@@ -94,12 +86,12 @@ class Background:
         return self._prepared(encoded, inside[0, 0])
 
     def _prepared(self, encoded: EncodedSlices, cover: Tensor) -> FobSupport:
-        return self.fob.prepare(encoded.background[0][0], cover)
+        return self.fob.prepare(encoded.extra[0][0], cover)
 
     @torch.inference_mode()
-    def answer(self, encoded: EncodedSlices, supports: Sequence[FobSupport]) -> BackgroundAnswer:
+    def answer(self, encoded: EncodedSlices, supports: Sequence[FobSupport]) -> FobSliceAnswer:
         """Prompts for N encoded slices with one support each."""
-        features, threshold = encoded.background
+        features, threshold = encoded.extra
         answer = self.fob.answer(
             features, threshold,
             torch.stack([s.background for s in supports]),
@@ -111,7 +103,7 @@ class Background:
                 PointPrompts(self.roi.to_model(self.frame.to_slice(p.points)), p.labels)
                 for p in prompts
             ]
-        return BackgroundAnswer(
+        return FobSliceAnswer(
             self._in_roi(answer.coarse), self._in_roi(answer.alike + 1) - 1, prompts
         )
 

@@ -1,0 +1,1 @@
+"""The prompt methods, one a file, behind `prompting.interfaces.PromptMethod`."""

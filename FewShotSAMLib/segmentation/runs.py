@@ -1,0 +1,80 @@
+"""All slices of the range, each segmented on its own, some neighbours at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..prompting.interfaces import Proposal
+from .encoding import EncodedSlices
+from .monitor import Monitor
+from .slices import SliceMasks, Structure, certainty, segment_slices
+from .work import Work
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """N neighbouring slices with T structures in each.
+
+    Attributes:
+        first: the first slice's index.
+        proposals: T, one a structure.
+        masks: T * N, the slices of one structure after those of another.
+    """
+
+    work: Work
+    first: int
+    proposals: list[Proposal]
+    masks: SliceMasks
+
+    def __len__(self) -> int:
+        return len(self.masks.quality) // len(self.proposals)
+
+    def row(self, structure: int, place: int) -> int:
+        """Where the masks hold one structure of one slice, both counted within the run."""
+        return structure * len(self) + place
+
+    def score(self, structure: int, place: int) -> float:
+        """How sure it is that the slice holds the structure (see `certainty`)."""
+        return certainty(
+            self.work.slices.encoders.model,
+            self.masks.quality[self.row(structure, place)],
+            self.proposals[structure].affinity[place],
+        )
+
+
+def segmented_runs(
+    work: Work, structures: Sequence[Structure], monitor: Monitor, step: str
+) -> Iterator[Run]:
+    """Prompts and masks of structures in every slice of the range.
+
+    Args:
+        step: what the progress is called.
+    """
+    size, total = work.slices.batch, work.last - work.first + 1
+    for number in range(work.first // size, work.last // size + 1):
+        first = max(number * size, work.first)
+        monitor.report(step, first - work.first, total)
+        with monitor.stage("encode"):
+            inside = slice(first - number * size, work.last + 1 - number * size)
+            encoded = work.slices.run(number).select(inside)
+        yield _segmented(work, structures, encoded, first, monitor)
+    monitor.report(step, total, total)
+
+
+def _segmented(
+    work: Work, structures: Sequence[Structure], encoded: EncodedSlices, first: int,
+    monitor: Monitor,
+) -> Run:
+    with monitor.stage("prompts"):
+        proposals = work.propose(encoded, structures)
+    with monitor.stage("decode"):
+        masks = segment_slices(
+            work.slices.encoders.model, encoded,
+            torch.arange(len(encoded), device=work.device).repeat(len(structures)),
+            [prompts for proposal in proposals for prompts in proposal.prompts],
+            torch.cat([proposal.confidence for proposal in proposals]), work.method.masks,
+        )
+    return Run(work, first, proposals, masks)
