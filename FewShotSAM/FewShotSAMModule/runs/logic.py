@@ -7,7 +7,8 @@ a window (`wait=True`) alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,9 @@ import numpy as np
 import slicer
 
 from ..scene.results import ResultWriter
-from .job import Worker
 from .run import Run, Work
 from .source import Choice, Preparation, Source, forget_sources
+from .worker import Worker
 
 if TYPE_CHECKING:
     from FewShotSAMLib import Support
@@ -26,6 +27,40 @@ if TYPE_CHECKING:
 
 
 __all__ = ["forget_sources", "segment", "segment_slice", "shared_worker"]
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """What computes; the names are those of `FewShotSAMLib.load_segmenter`."""
+
+    model: str
+    method: str
+    features: str | None
+    fob: str | None
+    device: str
+    precision: str
+    allow_cpu: bool
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where the result goes; see `segment`."""
+
+    node: Any
+    into: str | None
+    overwrite: str
+    before_change: Callable[[], None] | None
+
+    def writer(self, source: Source) -> ResultWriter:
+        """Of the result of what was read."""
+        return ResultWriter(
+            source.nodes[0],
+            source.segments,
+            output=self.node,
+            into=self.into or ("new" if self.node is None else "existing"),
+            overwrite=self.overwrite,
+            before_change=self.before_change,
+        )
 
 
 @cache
@@ -39,89 +74,53 @@ def segment(
     support_segmentation: Any = None,
     output_segmentation: Any = None,
     *,
-    segment_ids: Sequence[str] | None = None,
-    supports: Sequence[Support | str | Path] = (),
-    support_slices: str | Sequence[int] = "all",
-    axis: str = "auto",
-    model: str = "embedded",
-    method: str = "synpo",
-    features: str | None = None,
-    fob: str | None = None,
-    strategy: str = "propagate",
-    range: tuple[int, int] | None = None,
-    window: tuple[float, float] | None = None,
-    seed: int = 0,
-    assume_present: bool = False,
-    device: str = "auto",
-    precision: str = "auto",
-    allow_cpu: bool = False,
-    into: str | None = None,
-    overwrite: str = "never",
-    item: int | None = None,
+    segment_ids: Sequence[str] | None = None, supports: Sequence[Support | str | Path] = (),
+    support_slices: str | Sequence[int] = "all", axis: str = "auto",
+    model: str = "embedded", method: str = "synpo",
+    features: str | None = None, fob: str | None = None,
+    strategy: str = "propagate", range: tuple[int, int] | None = None,
+    window: tuple[float, float] | None = None, seed: int = 0, assume_present: bool = False,
+    device: str = "auto", precision: str = "auto", allow_cpu: bool = False,
+    into: str | None = None, overwrite: str = "never", item: int | None = None,
     before_change: Callable[[], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
     callback: Callable[[Run], None] | None = None,
-    wait: bool = True,
-    worker: Worker | None = None,
-) -> Any:
+    wait: bool = True, worker: Worker | None = None,
+) -> Any:  # fmt: skip
     """Segments every painted structure in the whole volume.
 
     Args:
         volume_node: the volume, a scalar or colour volume node.
-        support_segmentation: segmentation node in which the structures are painted on one or more
-            slices of the volume; None where `supports` say all.
+        support_segmentation: the structures, painted on slices of it; None if `supports` say all.
         output_segmentation: segmentation node that takes the result, for `into="existing"`.
         segment_ids: which segments to segment; None for all.
-        supports: further supports, of this or another patient: `FewShotSAMLib.Support` objects or
-            files that were saved from them.
-        support_slices: which painted slices to use: "all", "middle", "largest", "thirds" or
-            indices along the volume's own axis, from 0.
-        axis: the direction that was painted in: "auto", "axial", "coronal" or "sagittal".
-        model, method, features, fob, device, precision, allow_cpu, seed: as for
+        supports: more of them, of any patient: `FewShotSAMLib.Support` objects or saved files.
+        support_slices: "all", "middle", "largest", "thirds" or indices, counted as in `range`.
+        axis: the direction painted in: "auto", "axial", "coronal" or "sagittal".
+        model, method, features, fob, device, precision, allow_cpu, seed: see
             `FewShotSAMLib.load_segmenter`.
-        strategy, range, window, assume_present: as for `Segmenter.segment`. `range` is the first
+        strategy, range, window, assume_present: see `Segmenter.segment`. `range` is the first
             and last slice, both included, along the volume's own axis, from 0.
-        into: "new" for a new segmentation beside the volume, "existing" for
-            `output_segmentation`; by default "existing" where that is given.
-        overwrite: whose voxels the result may take in an existing segmentation: "never",
-            "unlocked" or "all", see `ResultWriter`.
+        into: "new" for one beside the volume, or "existing", the default with an output.
+        overwrite: "never", "unlocked" or "all": whose voxels it may take, see `ResultWriter`.
         item: of a volume sequence, which item; None for the one that is shown.
         before_change: called just before an existing segmentation changes.
-        progress: called with each new `Progress`.
-        callback: called with the run when it is over.
-        wait: True waits for the result and returns its segmentation node; False returns a `Run`
-            to be polled.
+        progress: called with each new `Progress`; callback: with the run when it is over.
+        wait: True returns the segmentation node; False returns a `Run` to be polled.
         worker: the process to use; by default the one that stays warm.
 
     Raises:
         InputError: what was given is unusable. With `wait=False` this is for what is seen at
             once; later the run's state and message tell.
-        Cancelled, JobError: with `wait=True`, it was cancelled or failed. Whatever is raised, the
-            scene is as it was before.
+        Cancelled, JobError: with `wait=True`. Whatever is raised, the scene is as it was before.
     """
     choice = _choice(segment_ids, supports, support_slices, axis, item, window)
+    networks = _Networks(model, method, features, fob, device, precision, allow_cpu)
+    target = _Target(output_segmentation, into, overwrite, before_change)
+    options = {"strategy": strategy, "range": range, "window": window, "seed": seed,
+               "assume_present": assume_present}  # fmt: skip
+    begin = partial(_volume_work, worker or shared_worker(), networks, target, options)
     preparation = Preparation(volume_node, support_segmentation, choice)
-
-    def begin(source: Source) -> Work:
-        writer = _writer(source, output_segmentation, into, overwrite, before_change)
-        job = (worker or shared_worker()).segment(
-            source.volume,
-            source.supports,
-            model=_model(model, method, features, fob, device, precision, allow_cpu),
-            options={
-                "strategy": strategy,
-                "range": range,
-                "window": window,
-                "seed": seed,
-                "assume_present": assume_present,
-            },
-        )
-
-        def write(result: VolumeResult) -> Any:
-            return writer.commit(result.labels.voxels, _region(source, range))
-
-        return Work(job, writer, write)
-
     run = Run(preparation, begin, _nodes(preparation, output_segmentation), progress, callback)
     return _waited(run).node if wait else run
 
@@ -132,29 +131,18 @@ def segment_slice(
     slice_index: int = 0,
     output_segmentation: Any = None,
     *,
-    prompts: Mapping[int, PointPrompts] | None = None,
-    commit: bool = True,
-    segment_ids: Sequence[str] | None = None,
-    supports: Sequence[Support | str | Path] = (),
-    support_slices: str | Sequence[int] = "all",
-    axis: str = "auto",
-    model: str = "embedded",
-    method: str = "synpo",
-    features: str | None = None,
-    fob: str | None = None,
-    window: tuple[float, float] | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    allow_cpu: bool = False,
-    into: str | None = None,
-    overwrite: str = "never",
-    item: int | None = None,
+    prompts: Mapping[int, PointPrompts] | None = None, commit: bool = True,
+    segment_ids: Sequence[str] | None = None, supports: Sequence[Support | str | Path] = (),
+    support_slices: str | Sequence[int] = "all", axis: str = "auto",
+    model: str = "embedded", method: str = "synpo",
+    features: str | None = None, fob: str | None = None,
+    window: tuple[float, float] | None = None, seed: int = 0,
+    device: str = "auto", precision: str = "auto", allow_cpu: bool = False,
+    into: str | None = None, overwrite: str = "never", item: int | None = None,
     before_change: Callable[[], None] | None = None,
     callback: Callable[[Run], None] | None = None,
-    wait: bool = True,
-    worker: Worker | None = None,
-) -> Any:
+    wait: bool = True, worker: Worker | None = None,
+) -> Any:  # fmt: skip
     """Segments one slice on its own, in a fraction of the time of a volume.
 
     Args:
@@ -168,56 +156,52 @@ def segment_slice(
     The other arguments, and what is raised, are as for `segment`.
     """
     choice = _choice(segment_ids, supports, support_slices, axis, item, window)
+    networks = _Networks(model, method, features, fob, device, precision, allow_cpu)
+    target = _Target(output_segmentation, into, overwrite, before_change) if commit else None
+    asked = {"index": slice_index, "prompts": prompts, "options": {"window": window, "seed": seed}}
+    begin = partial(_slice_work, worker or shared_worker(), networks, target, asked)
     preparation = Preparation(volume_node, support_segmentation, choice)
-
-    def begin(source: Source) -> Work:
-        writer = None
-        if commit:
-            writer = _writer(source, output_segmentation, into, overwrite, before_change)
-        job = (worker or shared_worker()).segment_slice(
-            source.volume,
-            source.supports,
-            slice_index,
-            prompts=prompts,
-            model=_model(model, method, features, fob, device, precision, allow_cpu),
-            options={"window": window, "seed": seed},
-        )
-
-        def write(answer: SliceAnswer) -> Any:
-            if writer is None:
-                return None
-            one = answer.preview
-            labels = np.zeros(source.volume.shape, one.labels.dtype)
-            np.moveaxis(labels, one.axis, 0)[one.index] = one.labels
-            return writer.commit(labels, (one.axis, one.index, one.index))
-
-        return Work(job, writer, write)
-
     run = Run(preparation, begin, _nodes(preparation, output_segmentation), None, callback)
     return _waited(run).answer if wait else run
+
+
+def _volume_work(
+    worker: Worker, networks: _Networks, target: _Target, options: dict[str, Any], source: Source
+) -> Work:
+    writer = target.writer(source)
+    job = worker.segment(source.volume, source.supports, model=asdict(networks), options=options)
+
+    def write(result: VolumeResult) -> Any:
+        return writer.commit(result.labels.voxels, _region(source, options["range"]))
+
+    return Work(job, writer, write)
+
+
+def _slice_work(
+    worker: Worker,
+    networks: _Networks,
+    target: _Target | None,
+    asked: dict[str, Any],
+    source: Source,
+) -> Work:
+    writer = target.writer(source) if target else None
+    job = worker.segment_slice(source.volume, source.supports, model=asdict(networks), **asked)
+
+    def write(answer: SliceAnswer) -> Any:
+        if writer is None:
+            return None
+        one = answer.preview
+        labels = np.zeros(source.volume.shape, one.labels.dtype)
+        np.moveaxis(labels, one.axis, 0)[one.index] = one.labels
+        return writer.commit(labels, (one.axis, one.index, one.index))
+
+    return Work(job, writer, write)
 
 
 def _waited(run: Run) -> Run:
     """The run, over and well."""
     run.wait(_tick())
     return run.check()
-
-
-def _writer(
-    source: Source,
-    output: Any,
-    into: str | None,
-    overwrite: str,
-    before_change: Callable[[], None] | None,
-) -> ResultWriter:
-    return ResultWriter(
-        source.nodes[0],
-        source.segments,
-        output=output,
-        into=into or ("new" if output is None else "existing"),
-        overwrite=overwrite,
-        before_change=before_change,
-    )
 
 
 def _nodes(preparation: Preparation, output: Any) -> tuple[Any, ...]:
@@ -250,26 +234,6 @@ def _region(source: Source, asked: tuple[int, int] | None) -> tuple[int, int, in
 
     _, orientation = source.volume.canonical()
     return 2 - orientation.permutation[GRID_AXIS[source.supports[0].axis]], *asked
-
-
-def _model(
-    model: str,
-    method: str,
-    features: str | None,
-    fob: str | None,
-    device: str,
-    precision: str,
-    allow_cpu: bool,
-) -> dict[str, Any]:
-    return {
-        "model": model,
-        "method": method,
-        "features": features,
-        "fob": fob,
-        "device": device,
-        "precision": precision,
-        "allow_cpu": allow_cpu,
-    }
 
 
 def _tick() -> Callable[[], None] | None:

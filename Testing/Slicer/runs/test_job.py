@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotSAMModule.runs import job as jobs
-from FewShotSAMModule.runs.job import CANCELLED, DONE, FAILED, WAITING, Job, JobError, Worker
+from FewShotSAMModule.runs import worker as workers
+from FewShotSAMModule.runs.job import CANCELLED, DONE, FAILED, WAITING, Job, JobError
+from FewShotSAMModule.runs.worker import Worker
 
 from FewShotSAMLib import InputError, Support
 from FewShotSAMLib.apps.phantom import Phantom, abdomen
@@ -274,7 +275,7 @@ def test_last_words_are_passed_on(tmp_path, monkeypatch):
     empty = tmp_path / "FewShotSAMLib"
     empty.mkdir()
     (empty / "__init__.py").write_text("raise RuntimeError('no such luck')", encoding="utf-8")
-    monkeypatch.setattr(jobs, "library_folder", lambda: tmp_path)
+    monkeypatch.setattr(workers, "library_folder", lambda: tmp_path)
     job = new_worker().hello()
     assert job.wait(LIMIT)
     assert job.kind == "crash" and "no such luck" in job.message and "\n" not in job.message
@@ -293,7 +294,7 @@ def test_nonsense_on_the_pipe_is_a_crash(tmp_path, monkeypatch):
     for folder in (fake.parent, fake):
         (folder / "__init__.py").write_text("", encoding="utf-8")
     (fake / "worker.py").write_text("print('Hello, world! ' * 99)", encoding="utf-8")
-    monkeypatch.setattr(jobs, "library_folder", lambda: tmp_path)
+    monkeypatch.setattr(workers, "library_folder", lambda: tmp_path)
     job = new_worker().hello()
     assert job.wait(LIMIT)
     assert job.kind == "crash" and "not understood" in job.message
@@ -316,13 +317,13 @@ def test_the_process_ends_with_the_application(tmp_path):
 
     script = (
         "import os, sys\n"
-        "from FewShotSAMModule.runs.job import Worker\n"
+        "from FewShotSAMModule.runs.worker import Worker\n"
         "worker = Worker()\n"
         "assert worker.hello().wait(100)\n"
         "print(worker.pid, flush=True)\n"
         "os._exit(3)\n"
     )
-    root = jobs.library_folder()
+    root = workers.library_folder()
     paths = os.pathsep.join([str(root), str(root / "FewShotSAM")])
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, encoding="utf-8",

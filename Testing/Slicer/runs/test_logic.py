@@ -17,8 +17,9 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core (pip install sl
 pytest.importorskip("slicer.util", reason="needs slicer-core (pip install slicer-core)")
 
 from FewShotSAMModule.runs import logic  # noqa: E402
-from FewShotSAMModule.runs.job import JobError, Worker  # noqa: E402
+from FewShotSAMModule.runs.job import JobError  # noqa: E402
 from FewShotSAMModule.runs.source import Choice, Preparation, forget_sources  # noqa: E402
+from FewShotSAMModule.runs.worker import Worker  # noqa: E402
 
 from FewShotSAMLib import (  # noqa: E402
     InputError,
