@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 import slicer
@@ -20,18 +20,16 @@ from ..installation import dependencies
 from ..installation.background import Background, step_line
 from ..installation.dependencies import PACKAGE, WEIGHTS
 from ..installation.steps import InstallCancelled, InstallError, Step
-
-if TYPE_CHECKING:
-    from .panel import Panel
+from .context import Context
 
 _EVERY_MS = 100
 
 
-class Installation:
+class InstallationSection:
     """The installation section, and the question before the first run."""
 
-    def __init__(self, panel: Panel) -> None:
-        self._panel = panel
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._wanted: dict[str, str | None] = {}
         self._missing: tuple[dependencies.Missing, ...] = ()
         self._steps: list[Step] = []
@@ -44,7 +42,7 @@ class Installation:
         self._timer = qt.QTimer()
         self._timer.setInterval(_EVERY_MS)
         self._timer.connect("timeout()", self._on_timer)
-        ui = panel.ui
+        ui = context.ui
         ui.checkInstallationButton.connect("clicked(bool)", lambda _: self.check())
         ui.installButton.connect("clicked(bool)", lambda _: self.ensure(self._wanted, None))
         ui.weightsFileButton.connect("clicked(bool)", lambda _: self._on_weights_file())
@@ -77,7 +75,7 @@ class Installation:
             self._missing = dependencies.missing(**wanted)
         except InputError as problem:
             self._missing = ()
-            self._panel.say(str(problem))
+            self._context.say(str(problem))
 
     def ensure(self, wanted: dict[str, str | None], then: Callable[[], None] | None) -> None:
         """Calls ``then`` once everything is there: at once, or after the one question and the
@@ -91,7 +89,7 @@ class Installation:
             self._then, self._cancelled = then, False
             self._next()
         else:
-            self._panel.say(_("Nothing was installed or downloaded."))
+            self._context.say(_("Nothing was installed or downloaded."))
 
     def cancel(self) -> None:
         """Stops a download at once, a package when it is installed."""
@@ -105,19 +103,19 @@ class Installation:
 
     def greet(self) -> None:
         """Starts the segmentation process in the background and shows its device and memory."""
-        if self._job is None and not self._missing and not self._panel.runs.watch.busy:
-            self._ask(self._panel.logic.worker().hello(), self._show_device)
+        if self._job is None and not self._missing and not self._context.running:
+            self._ask(self._context.logic.worker().hello(), self._show_device)
 
     def check(self) -> None:
         """Shows what `fewshotsam doctor` says, or what is missing for that."""
         self.look(self._wanted, again=True)
-        text = self._panel.ui.installationText
+        text = self._context.ui.installationText
         if self.packages:
             text.plainText = _("Missing: {names}").format(names=", ".join(self.packages))
         else:
             text.plainText = _("Checking...")
-            self._ask(self._panel.logic.worker().doctor(), self._show_report)
-        self._panel.refresh()
+            self._ask(self._context.logic.worker().doctor(), self._show_report)
+        self._context.refresh()
 
     def stop(self) -> None:
         """The panel goes away."""
@@ -141,8 +139,8 @@ class Installation:
             self._end("")
         else:
             self._step = self._steps.pop(0)
-            self._panel.say(step_line(self._step))
-            self._panel.refresh()
+            self._context.say(step_line(self._step))
+            self._context.refresh()
             if self._step.in_background:
                 self._background = Background(self._step.run)
                 self._timer.start()
@@ -165,10 +163,10 @@ class Installation:
     def _end(self, line: str) -> None:
         then, self._then = self._then, None
         self._step, self._steps = None, []
-        self._panel.logic.worker().close()  # the next one finds what is new
+        self._context.logic.worker().close()  # the next one finds what is new
         self.look(self._wanted, again=True)
-        self._panel.refresh()
-        self._panel.say(line or _("Everything is there."))
+        self._context.refresh()
+        self._context.say(line or _("Everything is there."))
         if not line and then is not None:
             then()
 
@@ -178,34 +176,41 @@ class Installation:
 
     def _on_timer(self) -> None:
         if self._background is not None:
-            if not self._background.over:
-                if self._step is not None:
-                    self._panel.say(step_line(self._step))
-            else:
-                ended, self._background = self._background, None
-                self._cancelled = self._cancelled or ended.cancelled
-                if ended.problem:
-                    self._end(ended.problem)
-                else:
-                    self._next()
+            self._look_at_step()
         if self._job is not None:
-            job = self._job
-            job.poll()
-            if job.over:
-                self._job = None
-                if job.state == "done":
-                    self._answer(job.result)
-                else:
-                    self._panel.ui.installationText.plainText = job.message
+            self._look_at_job()
         if self._background is None and self._job is None:
             self._timer.stop()
 
+    def _look_at_step(self) -> None:
+        if not self._background.over:
+            if self._step is not None:
+                self._context.say(step_line(self._step))
+            return
+        ended, self._background = self._background, None
+        self._cancelled = self._cancelled or ended.cancelled
+        if ended.problem:
+            self._end(ended.problem)
+        else:
+            self._next()
+
+    def _look_at_job(self) -> None:
+        job = self._job
+        job.poll()
+        if not job.over:
+            return
+        self._job = None
+        if job.state == "done":
+            self._answer(job.result)
+        else:
+            self._context.ui.installationText.plainText = job.message
+
     def _show_device(self, about: dict[str, Any]) -> None:
         text = "{device} ({reason}), {memory}" if about["device"] else "{reason}"
-        self._panel.ui.deviceText.text = text.format(**about)
+        self._context.ui.deviceText.text = text.format(**about)
 
     def _show_report(self, report: dict[str, Any]) -> None:
-        self._panel.ui.installationText.plainText = report["text"]
+        self._context.ui.installationText.plainText = report["text"]
 
     def _on_weights_file(self) -> None:
         folder = qt.QFileDialog.getExistingDirectory(
@@ -223,6 +228,6 @@ class Installation:
 
         self._cancelled, self._then, self._steps = False, None, []
         self._background = Background(take)
-        self._panel.say(_("Checking the files..."))
+        self._context.say(_("Checking the files..."))
         self._timer.start()
-        self._panel.refresh()
+        self._context.refresh()

@@ -7,22 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .choices import Into, Method, SupportSource
+from .context import Context
 from .script_text import Choices, changed_options, python_text
+from .shown_slices import ShownSlices
 from .state import slice_range
 
 if TYPE_CHECKING:
-    from .panel import Panel
+    from .structures_list import StructuresList
 
 
 class Request:
     """Reads the panel's parameters anew each time."""
 
-    def __init__(self, panel: Panel) -> None:
-        self._panel = panel
+    def __init__(self, context: Context, structures: StructuresList, shown: ShownSlices) -> None:
+        self._context, self._structures, self._shown = context, structures, shown
 
     def networks(self) -> dict[str, str | None]:
         """Keyword arguments that say what has to be installed and loaded."""
-        p = self._panel.parameters
+        p = self._context.parameters
         return {
             "model": p.preset.value,
             "method": p.method.value,
@@ -31,7 +33,7 @@ class Request:
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments of the logic's `segment`, but for the range."""
-        p, structures = self._panel.parameters, self._panel.structures
+        p, structures = self._context.parameters, self._structures
         every = len(structures.chosen) == len(structures.segments)
         return {
             "segment_ids": None if self._from_file or every else structures.chosen,
@@ -44,9 +46,14 @@ class Request:
             "overwrite": p.overwrite.value,
         }
 
+    def slice_options(self) -> dict[str, Any]:
+        """Keyword arguments of the logic's `segment_slice`, for the direction that is shown."""
+        options = {k: v for k, v in self.options().items() if k != "strategy"}
+        return {**options, "axis": self._shown.axis()}
+
     def inputs(self) -> dict[str, Any]:
         """Support and output as the logic takes them."""
-        p = self._panel.parameters
+        p = self._context.parameters
         return {
             "support_segmentation": None if self._from_file else p.supportSegmentation,
             "supports": [Path(p.supportFile)] if self._from_file else (),
@@ -55,8 +62,8 @@ class Request:
 
     def range(self) -> tuple[int, int] | None:
         """The slices to segment, as the logic takes them."""
-        p = self._panel.parameters
-        return slice_range(p.firstSlice, p.lastSlice, self._panel.slices())
+        p = self._context.parameters
+        return slice_range(p.firstSlice, p.lastSlice, self._shown.count())
 
     def script(self, segment: inspect.Signature) -> str:
         """The same for Slicer's Python console.
@@ -64,7 +71,7 @@ class Request:
         Args:
             segment: signature of the logic's `segment`, whose defaults need not be said.
         """
-        p, inputs = self._panel.parameters, self.inputs()
+        p, inputs = self._context.parameters, self.inputs()
         drawn, output = inputs["support_segmentation"], inputs["output_segmentation"]
         defaults = {name: one.default for name, one in segment.parameters.items()}
         return python_text(
@@ -79,4 +86,4 @@ class Request:
 
     @property
     def _from_file(self) -> bool:
-        return self._panel.parameters.supportSource is SupportSource.file
+        return self._context.parameters.supportSource is SupportSource.file

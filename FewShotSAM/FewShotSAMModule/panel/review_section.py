@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from FewShotSAMLib import InputError
 
-from ..runs.review import ACCEPTED, REJECTED, UNDECIDED, Review, judged
-from ..scene.slice_edits import clear_slice, fill_slice, segments_by_label
-from ..scene.viewing import array_axis, show_slice
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .panel import Panel
-
-# Where a review is kept on its segmentation node, so that it is there when the scene is loaded.
-ATTRIBUTE = "FewShotSAM.Review"
+from ..runs.kept_review import KeptReview
+from ..runs.review import ACCEPTED, REJECTED, Cell
+from ..scene.viewing import show_slice
+from .context import Context, Place
 
 # Told apart without red and green.
 _COLOURS = {
@@ -37,31 +24,13 @@ _COLOURS = {
 _MOST_CELLS = 100
 
 
-@dataclass(frozen=True)
-class Change:
-    """Something that a person can take back; `undo` raises InputError when it cannot be."""
+class ReviewSection:
+    """Shows a review and what is decided in it."""
 
-    undo: Callable[[], None]
-
-
-class ReviewPanel:
-    """Shows a review and keeps it with its segmentation.
-
-    Attributes:
-        node: the segmentation under review, or None.
-        review: what is known of its slices, or None.
-        segment_ids: label -> id of its segment.
-    """
-
-    def __init__(self, panel: Panel) -> None:
-        self._panel = panel
-        self.node: Any = None
-        self.review: Review | None = None
-        self.segment_ids: dict[int, str] = {}
-        # What rejected slices held, while the application runs.
-        self._removed: dict[int, np.ndarray] = {}
+    def __init__(self, context: Context, review: KeptReview) -> None:
+        self._context, self._kept = context, review
         self._shown: int | None = None
-        ui = panel.ui
+        ui = context.ui
         strip = ui.reviewStrip
         strip.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         strip.verticalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
@@ -72,95 +41,29 @@ class ReviewPanel:
         ui.nextDoubtfulButton.connect("clicked(bool)", lambda _: self._step(1))
         ui.acceptSliceButton.connect("clicked(bool)", lambda _: self._decide(ACCEPTED))
         ui.rejectSliceButton.connect("clicked(bool)", lambda _: self._decide(REJECTED))
+        review.changed = self._fill_strip
 
-    def take(self, volume: Any, run: Any) -> None:
-        """Reviews the result of a volume."""
-        axis = array_axis(volume, run.result.axis)
-        self.segment_ids = dict(run.segment_ids)
-        below = self._panel.parameters.doubtfulBelow
-        self.show(run.node, Review.of(run.result.slices, run.result.names, axis, below))
-        self._keep()
-
-    def take_slice(self, volume: Any, axis: int, run: Any) -> None:
-        """Reviews a slice that was segmented on its own: joins the review at hand, if it is one of
-        the same segmentation and direction."""
-        entries = judged(run.answer.preview.results)
-        if self.node is run.node and self.review and self.review.array_axis == axis:
-            self.review.update(entries)
-            self.segment_ids.update(run.segment_ids)
-            self._removed.pop(run.answer.preview.index, None)
-            self._fill_strip()
-        else:
-            self.segment_ids = dict(run.segment_ids)
-            names = {label: info.name for label, info in run.segments.items()}
-            below = self._panel.parameters.doubtfulBelow
-            self.show(run.node, Review(entries, names, axis, below))
-        self._keep()
-
-    def show(self, node: Any, review: Review | None) -> None:
-        """Shows a review; None for none."""
-        self.node, self.review = node, review
-        self._removed.clear()
-        self._shown = None
-        self._fill_strip()
-
-    def find(self) -> None:
-        """Shows the newest review that the scene keeps of the chosen volume."""
-        self.show(None, None)
-        volume = self._panel.parameters.volume if self._panel.parameters else None
-        if volume is None:
-            return
-        for node in reversed(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")):
-            kept = node.GetAttribute(ATTRIBUTE)
-            if not kept or node.GetNodeReference("referenceImageGeometryRef") is not volume:
-                continue
-            try:
-                content = json.loads(kept)
-                self.segment_ids = {int(k): v for k, v in content["segment_ids"].items()}
-                self.show(node, Review.from_json(content["review"]))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                continue  # of another version, or edited by hand
-            return
-
-    def forget(self, node: Any) -> None:
-        """A result was taken back: its review goes, whether or not its segmentation stays."""
-        if node is not None and node.GetScene() is not None:
-            node.RemoveAttribute(ATTRIBUTE)
-        self.find()
-
-    def decision(self, place: tuple[int, int, Any] | None) -> str:
-        """What was decided about the slice at a place."""
-        if self.review is None or place is None or place[0] != self.review.array_axis:
-            return UNDECIDED
-        return self.review.decision(place[1])
-
-    def follow(self, place: tuple[int, int, Any] | None) -> None:
+    def follow(self, place: Place | None) -> None:
         """The views show another slice."""
-        index = place[1] if place and self.review and place[0] == self.review.array_axis else None
-        ui = self._panel.ui
-        if self.review is None:
+        index, ui, review = self._kept.slice_at(place), self._context.ui, self._kept.review
+        if review is None:
             ui.reviewText.text = _("Nothing to review yet")
         elif index is None:
             ui.reviewText.text = _("No view shows a slice of the result")
         else:
-            ui.reviewText.text = self.review.text(index)
+            ui.reviewText.text = review.text(index)
         if index != self._shown:
             self._shown = index
-            cell = self.review.cell_of(index, _MOST_CELLS) if index is not None else None
+            cell = review.cell_of(index, _MOST_CELLS) if index is not None else None
             blocked = ui.reviewStrip.blockSignals(True)
             ui.reviewStrip.setCurrentCell(0, -1 if cell is None else cell)
             ui.reviewStrip.blockSignals(blocked)
 
-    def _keep(self) -> None:
-        if self.node is None or self.review is None:
-            return
-        ids = {str(label): segment_id for label, segment_id in self.segment_ids.items()}
-        content = {"segment_ids": ids, "review": self.review.to_json()}
-        self.node.SetAttribute(ATTRIBUTE, json.dumps(content))
+    def _cells(self) -> tuple[Cell, ...]:
+        return self._kept.review.strip(_MOST_CELLS) if self._kept.review else ()
 
     def _fill_strip(self) -> None:
-        strip = self._panel.ui.reviewStrip
-        cells = self.review.strip(_MOST_CELLS) if self.review else ()
+        strip, cells = self._context.ui.reviewStrip, self._cells()
         blocked = strip.blockSignals(True)
         strip.clear()
         strip.setColumnCount(len(cells))
@@ -176,64 +79,39 @@ class ReviewPanel:
         self._go_to_cell(column)
 
     def _go_to_cell(self, column: int) -> None:
-        cells = self.review.strip(_MOST_CELLS) if self.review else ()
+        cells = self._cells()
         if 0 <= column < len(cells):
             self._go_to(cells[column].target)
 
     def _step(self, step: int) -> None:
-        place = self._panel.place()
-        here = place[1] if place and place[0] == self.review.array_axis else None
-        target = self.review.next_doubtful(here, step)
+        here = self._kept.slice_at(self._context.place())
+        target = self._kept.review.next_doubtful(here, step)
         if target is not None:
             self._go_to(target)
 
     def _go_to(self, index: int) -> None:
-        view = self._panel.view(self.review.array_axis)
+        axis = self._kept.review.array_axis
+        view = self._context.view(axis)
         if view is None:
-            self._panel.say(_("No slice view shows this direction."))
+            self._context.say(_("No slice view shows this direction."))
             return
-        show_slice(self._panel.parameters.volume, self.review.array_axis, index, view)
+        show_slice(self._context.volume, axis, index, view)
 
     def _decide(self, decision: str) -> None:
-        panel = self._panel
-        place = panel.place()
-        if place is None or place[0] != self.review.array_axis or self.node.GetScene() is None:
+        context, kept = self._context, self._kept
+        index = kept.slice_at(context.place())
+        if index is None or kept.gone:
             return
-        axis, index, _view = place
-        if index not in self.review.slices:
-            panel.say(self.review.text(index))
+        if index not in kept.review.slices:
+            context.say(kept.review.text(index))
             return
-        volume = panel.parameters.volume
-        before_change = panel.runs.before_change(self.node)
-        before, held = self.review.decision(index), self._removed.get(index)
-        change = None
         try:
-            if decision == REJECTED:
-                self._removed[index], change = clear_slice(
-                    volume, self.node, self.segment_ids, axis, index, before_change
-                )
-            elif held is not None:
-                change = fill_slice(
-                    volume, self.node, segments_by_label(self.node, self.segment_ids), axis, index,
-                    self._removed.pop(index), before_change=before_change,
-                )  # fmt: skip
+            change = kept.decide(
+                context.volume, index, decision, context.before_change(kept.node)
+            )
         except InputError as problem:
-            panel.say(str(problem))
+            context.say(str(problem))
             return
-
-        def undo() -> None:
-            change.undo()
-            self._removed.pop(index, None)
-            if held is not None:
-                self._removed[index] = held
-            self._set_decision(index, before)
-
         if change is not None:
-            panel.runs.last = Change(undo)
-        self._set_decision(index, decision)
-        panel.refresh()
-
-    def _set_decision(self, index: int, decision: str) -> None:
-        self.review.decide(index, decision)
-        self._keep()
-        self._fill_strip()
+            context.last = change
+        context.refresh()

@@ -1,64 +1,63 @@
-"""Starts runs and takes their results: a volume, a slice, undo, and supports made from results."""
+"""Starts runs and takes their results: a volume, a slice, and undo."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import qt
-import slicer
 from slicer.i18n import tr as _
 
 from FewShotSAMLib import InputError
 
+from ..runs.kept_review import KeptReview
 from ..runs.progress_text import done_line
 from ..runs.watch import RunWatch
-from ..scene.slice_edits import fill_slice, read_slice, segments_by_label
-from ..scene.supports import read_supports
+from .context import Context
+from .request import Request
 
-if TYPE_CHECKING:
-    from .panel import Panel
+# Calls what is handed over once everything is there that networks need.
+Ensure = Callable[[dict[str, "str | None"], Callable[[], None]], None]
 
 
-class RunsPanel:
+class RunSection:
     """One run at a time.
 
     Attributes:
         watch: polls the run.
-        last: what made the last change, with an `undo`, or None: a run, or a `Change`.
+
+    Args:
+        request: what the panel's choices ask for.
+        review: takes results.
+        ensure: see `InstallationSection.ensure`.
     """
 
-    def __init__(self, panel: Panel) -> None:
-        self._panel = panel
-        self.watch = RunWatch(panel.ui, panel.say)
-        self.last: Any = None
+    def __init__(
+        self, context: Context, request: Request, review: KeptReview, ensure: Ensure
+    ) -> None:
+        self._context, self._request, self._review, self._ensure = context, request, review, ensure
+        self.watch = RunWatch(context.ui, context.say)
         self._slice_run: tuple[Any, int, int] | None = None
-        ui = panel.ui
-        ui.saveSupportButton.connect("clicked(bool)", self._on_save_support)
+        ui = context.ui
         ui.segmentSliceButton.connect("clicked(bool)", lambda _: self.segment_slice())
         ui.segmentVolumeButton.connect("clicked(bool)", lambda _: self.segment_volume())
-        ui.addSupportButton.connect("clicked(bool)", self._on_add_support)
         ui.undoResultButton.connect("clicked(bool)", self._on_undo)
-        ui.cancelButton.connect("clicked(bool)", self._on_cancel)
 
     def drop(self) -> None:
         """The scene goes away."""
         self.watch.drop()
-        self._panel.installation.forget()
-        self.last = None
+        self._context.last = None
 
     def segment_volume(self) -> None:
         """The volume, or the range of it that was asked for."""
-        panel = self._panel
-        volume = panel.parameters.volume
+        context, request = self._context, self._request
+        volume = context.volume
 
         def begin() -> Any:
-            inputs = panel.request.inputs()
-            return panel.logic.segment(
-                volume, **inputs, **panel.request.options(), range=panel.request.range(),
-                wait=False, before_change=self.before_change(inputs["output_segmentation"]),
+            inputs = request.inputs()
+            return context.logic.segment(
+                volume, **inputs, **request.options(), range=request.range(), wait=False,
+                before_change=context.before_change(inputs["output_segmentation"]),
             )  # fmt: skip
 
         self._start(begin, lambda run: self._volume_done(volume, run))
@@ -77,175 +76,119 @@ class RunsPanel:
             commit: write it; False only looks.
             done: called with the run when it is done.
         """
-        panel = self._panel
-        volume, place = panel.parameters.volume, panel.place()
+        context = self._context
+        volume, place = context.volume, context.place()
         if place is None:
             return
         axis, index, _view = place
-        options = {k: v for k, v in panel.request.options().items() if k != "strategy"}
-        options["axis"] = panel.axis()
-        inputs = panel.request.inputs()
+        asked = {**self._request.slice_options(), **self._request.inputs()}
         if commit:
             self._take_back_same_slice(axis, index)
-            if inputs["output_segmentation"] is None and panel.review.node is not None:
-                # A slice corrects the result that is being looked at.
-                inputs["output_segmentation"] = panel.review.node
-                options["overwrite"] = "unlocked"
-        self._start(
-            lambda: panel.logic.segment_slice(
-                volume, slice_index=index, prompts=prompts, commit=commit, wait=False,
-                before_change=self.before_change(inputs["output_segmentation"]),
-                **inputs, **options,
-            ),
-            lambda run: self._slice_done(volume, axis, index, run, commit, done),
-        )  # fmt: skip
+            self._correct_reviewed(asked)
 
-    def before_change(self, node: Any) -> Callable[[], None] | None:
-        """Saves the Segment Editor's undo state, where it edits the segmentation ``node``."""
-        editor = self._panel.ui.segmentEditor
-        if node is None or editor.segmentationNode() is not node:
-            return None
-        return editor.saveStateForUndo
+        def begin() -> Any:
+            return context.logic.segment_slice(
+                volume, slice_index=index, prompts=prompts, commit=commit, wait=False,
+                before_change=context.before_change(asked["output_segmentation"]), **asked,
+            )  # fmt: skip
+
+        over = self._slice_done if commit else self._slice_seen
+        self._start(begin, lambda run: over(axis, index, run, done))
+
+    def _correct_reviewed(self, asked: dict[str, Any]) -> None:
+        """A slice corrects the result that is being looked at."""
+        if asked["output_segmentation"] is None and self._review.node is not None:
+            asked["output_segmentation"] = self._review.node
+            asked["overwrite"] = "unlocked"
 
     def _start(self, begin: Callable[[], Any], over: Callable[[Any], None]) -> None:
         """Begins a run once everything that it needs is there."""
-        panel = self._panel
-        if panel.idle:
-            panel.installation.ensure(panel.request.networks(), lambda: self._begin(begin, over))
+        if self._context.idle:
+            self._ensure(self._request.networks(), lambda: self._begin(begin, over))
 
     def _begin(self, begin: Callable[[], Any], over: Callable[[Any], None]) -> None:
-        panel = self._panel
+        context = self._context
         try:
             run = begin()
         except InputError as problem:
-            panel.say(str(problem))
+            context.say(str(problem))
             return
-        panel.say(_("Starting..."))
+        context.say(_("Starting..."))
         self.watch.start(run, lambda run: self._over(run, over))
-        panel.refresh()
+        context.refresh()
 
     def _over(self, run: Any, over: Callable[[Any], None]) -> None:
-        panel = self._panel
+        context = self._context
         if run.state == "done":
             over(run)
         elif run.state == "cancelled":
-            panel.say(_("Cancelled: the scene is as it was before."))
+            context.say(_("Cancelled: the scene is as it was before."))
         else:
-            panel.say(run.message)
-        if not panel.parameters.keepWarm:
-            panel.logic.worker().close()
-        panel.refresh()
+            context.say(run.message)
+        if not context.parameters.keepWarm:
+            context.logic.worker().close()
+        context.refresh()
 
     def _volume_done(self, volume: Any, run: Any) -> None:
-        panel, result = self._panel, run.result
-        self.last = run
-        panel.review.take(volume, run)
-        panel.ui.deviceText.text = result.device
-        found = {
-            label: name
-            for label, name in result.names.items()
-            if any(s.label == label and s.present for s in result.slices)
-        }
-        review = panel.review.review
-        line = done_line(
-            found, self.watch.pace.elapsed, result.device, len(review.doubtful) if review else 0
-        )
+        context, result = self._context, run.result
+        context.last = run
+        self._review.take(volume, run, context.parameters.doubtfulBelow)
+        context.ui.deviceText.text = result.device
+        context.say(self._said_of(run))
+        context.ui.reviewSection.collapsed = False
+
+    def _said_of(self, run: Any) -> str:
+        """One line on a volume's result."""
+        result, review = run.result, self._review.review
+        present = {one.label for one in result.slices if one.present}
+        found = {label: name for label, name in result.names.items() if label in present}
+        doubtful = len(review.doubtful) if review else 0
+        line = done_line(found, self.watch.pace.elapsed, result.device, doubtful)
         held = sum(run.held_back.values())
         if held:
             line += " " + _("{n} voxels of other segments were kept.").format(n=held)
-        panel.say(" ".join([line, *run.notes]))
-        panel.ui.reviewSection.collapsed = False
+        return " ".join([line, *run.notes])
 
     def _slice_done(
-        self,
-        volume: Any,
-        axis: int,
-        index: int,
-        run: Any,
-        commit: bool,
-        done: Callable[[Any], None] | None,
+        self, axis: int, index: int, run: Any, done: Callable[[Any], None] | None
     ) -> None:
-        panel = self._panel
-        if commit:
-            self.last, self._slice_run = run, (run, axis, index)
-            panel.review.take_slice(volume, axis, run)
-            results = run.answer.preview.results
-            found = [run.segments[r.label].name for r in results if r.present]
-            said = ", ".join(found) or _("nothing found")
-            panel.say(_("Slice {index}: {said}.").format(index=index, said=said))
-        else:
-            panel.say("")
+        context = self._context
+        context.last, self._slice_run = run, (run, axis, index)
+        self._review.take_slice(axis, run, context.parameters.doubtfulBelow)
+        results = run.answer.preview.results
+        found = [run.segments[r.label].name for r in results if r.present]
+        said = ", ".join(found) or _("nothing found")
+        context.say(_("Slice {index}: {said}.").format(index=index, said=said))
+        if done is not None:
+            done(run)
+
+    def _slice_seen(
+        self, _axis: int, _index: int, run: Any, done: Callable[[Any], None] | None
+    ) -> None:
+        self._context.say("")
         if done is not None:
             done(run)
 
     def _take_back_same_slice(self, axis: int, index: int) -> None:
         """The slice is segmented again: what the last run wrote there makes way, so that one undo
         still gives back what was there before."""
-        if self.last is not None and self._slice_run == (self.last, axis, index):
+        context = self._context
+        if context.last is not None and self._slice_run == (context.last, axis, index):
             with contextlib.suppress(InputError):  # what was edited since stays
-                self.last.undo()
-            self.last = None
-            if self._panel.review.node is not None and self._panel.review.node.GetScene() is None:
-                self._panel.review.find()
+                context.last.undo()
+            context.last = None
+            if self._review.gone:
+                self._review.find(context.volume)
 
     def _on_undo(self, _checked: bool) -> None:
-        change, self.last = self.last, None
+        context = self._context
+        change, context.last = context.last, None
         try:
             change.undo()
             if (node := getattr(change, "node", None)) is not None:
-                self._panel.review.forget(node)
-            self._panel.refresh()
-            self._panel.say(_("The last change was taken back."))
+                self._review.forget(node, context.volume)
+            context.refresh()
+            context.say(_("The last change was taken back."))
         except InputError as problem:
-            self._panel.say(str(problem))
-            self._panel.refresh()
-
-    def _on_cancel(self, _checked: bool) -> None:
-        self.watch.cancel()
-        self._panel.installation.cancel()
-        self._panel.refresh()
-
-    def _on_add_support(self, _checked: bool) -> None:
-        """Copies the slice shown from the result into the support, and runs again."""
-        panel = self._panel
-        place, review = panel.place(), panel.review
-        if place is None or review.node is None:
-            return
-        axis, index, _view = place
-        volume, support = panel.parameters.volume, panel.parameters.supportSegmentation
-        try:
-            labels = read_slice(volume, review.node, review.segment_ids, axis, index)
-            if not labels.any():
-                panel.say(_("Slice {index} holds nothing to mark.").format(index=index))
-                return
-            self.last = fill_slice(
-                volume, support, segments_by_label(review.node, review.segment_ids), axis, index,
-                labels, overwrite="unlocked", before_change=self.before_change(support),
-            )  # fmt: skip
-        except InputError as problem:
-            panel.say(str(problem))
-            return
-        self.segment_volume()
-
-    def _on_save_support(self, _checked: bool) -> None:
-        panel, p = self._panel, self._panel.parameters
-        path = qt.QFileDialog.getSaveFileName(
-            slicer.util.mainWindow(), _("Save support"), f"{p.volume.GetName()} support.nrrd",
-            _("Support (*.nrrd)"),
-        )  # fmt: skip
-        if not path:
-            return
-        try:
-            supports, _segments = read_supports(
-                p.volume, p.supportSegmentation, panel.structures.chosen, axis=p.axis.value
-            )
-            if len(supports) > 1:
-                raise InputError(
-                    _("The painted segments overlap, and a file holds one label a voxel: tick "
-                      "those that do not overlap.")
-                )  # fmt: skip
-            target = Path(path).with_suffix(".nrrd")
-            supports[0].save(target)
-            panel.say(_("Saved {path}").format(path=target))
-        except InputError as problem:
-            panel.say(str(problem))
+            context.say(str(problem))
+            context.refresh()

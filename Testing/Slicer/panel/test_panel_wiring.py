@@ -31,7 +31,7 @@ from test_panel_ui import CODE, MODULE, UI, fields  # noqa: E402
 WITH_QT = [
     ".".join(path.relative_to(MODULE).with_suffix("").parts)
     for path in CODE
-    if "\nimport qt\n" in path.read_text(encoding="utf-8")
+    if path.stem.endswith("_section") or "\nimport qt\n" in path.read_text(encoding="utf-8")
 ]
 
 
@@ -100,7 +100,7 @@ def show(panel, index):
     """The axial view goes to a slice."""
     from FewShotSAMModule.scene.viewing import show_slice
 
-    show_slice(panel.parameters.volume, 0, index, panel.slice_nodes()[0])
+    show_slice(panel.parameters.volume, 0, index, panel.shown.nodes()[0])
     settle()
 
 
@@ -147,17 +147,17 @@ def test_segment_review_reject_accept_and_undo(panel):
     # A review is kept with its segmentation.
     node = panel.review.node
     panel.review.show(None, None)
-    panel.review.find()
+    panel.review.find(panel.parameters.volume)
     assert panel.review.node is node
     assert panel.review.review.decision(k) == "accepted"
 
     # A click on the strip, or an arrow key, goes to the slice.
     ui.reviewStrip.real.cellClicked.emit(0, 3)
     settle()
-    assert panel.place()[1] == 3
+    assert panel.shown.place()[1] == 3
     ui.reviewStrip.setCurrentCell(0, 4)
     settle()
-    assert panel.place()[1] == 4
+    assert panel.shown.place()[1] == 4
     ui.rejectSliceButton.click()
     ui.undoResultButton.click()
     assert np.array_equal(found(panel), labels), ui.statusText.text
@@ -208,7 +208,7 @@ def test_points_are_shown_and_a_moved_one_segments_the_slice_again(panel, scene)
     inside.GetNthControlPointPositionWorld(0, place)
     inside.SetNthControlPointPositionWorld(0, place[0] + 3.0, place[1], place[2])
     before = len(segmentations())
-    settle(lambda: panel.runs.last is not None)
+    settle(lambda: panel.context.last is not None)
     said = finish(panel)
     assert said.startswith(f"Slice {k + 1}:"), said
     assert len(segmentations()) == before + 1
@@ -308,7 +308,7 @@ def test_a_saved_support_segments_without_a_painted_segmentation(panel, tmp_path
     ui.supportFileEdit.currentPath = str(path)
     panel.parameters.firstSlice, panel.parameters.lastSlice = 6, 8
     settle()
-    assert panel.axis() == "axial"
+    assert panel.shown.axis() == "axial"
     ui.segmentVolumeButton.click()
     assert finish(panel).startswith("Done: liver"), ui.statusText.text
     assert len(np.unique(found(panel))) > 2
@@ -359,8 +359,8 @@ def test_fob_with_weights_of_ones_own(panel, tmp_path):
     settle()
     ui.segmentVolumeButton.click()
     finish(panel)
-    assert panel.runs.last is not None, ui.statusText.text
-    result = panel.runs.last.result
+    assert panel.context.last is not None, ui.statusText.text
+    result = panel.context.last.result
     assert (result.method, result.fob.name) == ("fob", path.stem)
 
     ui.copyPythonButton.click()
