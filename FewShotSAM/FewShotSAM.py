@@ -171,9 +171,11 @@ class FewShotSAMTest(ScriptedLoadableModuleTest):
     """The self test of Slicer's Reload & Test; needs PyTorch installed and no download."""
 
     def setUp(self) -> None:
+        """An empty scene."""
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
+        """Every step, each in a scene of its own."""
         from FewShotSAMModule import self_test
         from FewShotSAMModule.installation import dependencies
 

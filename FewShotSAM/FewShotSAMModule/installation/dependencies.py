@@ -126,14 +126,16 @@ def consent_text(lacking: Sequence[Missing], folder: Path | None = None) -> str:
         if packages:
             lines.append("")
         lines += [f"These weights are downloaded to {folder or _weights_folder()}:"]
-        for one in weights:
-            lines.append(f"- {one.name}, {one.text}")
-            lines.append(f"  from {one.address}" if one.address else f"  {one.why}")
-            if one.sha256:
-                lines.append(f"  SHA-256 {one.sha256}")
+        lines += [line for one in weights for line in _weight_lines(one)]
     lines += ["", "Nothing of your images leaves this computer. It can be cancelled between two "
               "steps and taken up again later."]  # fmt: skip
     return "\n".join(lines)
+
+
+def _weight_lines(one: Missing) -> list[str]:
+    lines = [f"- {one.name}, {one.text}"]
+    lines.append(f"  from {one.address}" if one.address else f"  {one.why}")
+    return [*lines, f"  SHA-256 {one.sha256}"] if one.sha256 else lines
 
 
 def steps(
@@ -150,23 +152,21 @@ def steps(
         pip, torch_logic, store: for tests; by default Slicer's, the PyTorch extension's and the
             user's own.
     """
-    made: list[Step] = []
-    for one in lacking:
+
+    def step(one: Missing) -> Step:
         if one.kind == WEIGHTS:
-            made.append(WeightsStep(one.name, store or _store(), _mirror()))
-        elif one.name == "torch":
-            made.append(TorchStep(one.text.partition(">=")[2], torch_logic))
-        else:
-            made.append(
-                PackageStep(
-                    one.text,
-                    _MODULES.get(one.name, one.name),
-                    pip or _slicer_pip(),
-                    options=_PIP_OPTIONS.get(one.name, ()),
-                    environment=_ENVIRONMENT.get(one.name),
-                )
-            )
-    return made
+            return WeightsStep(one.name, store or _store(), _mirror())
+        if one.name == "torch":
+            return TorchStep(one.text.partition(">=")[2], torch_logic)
+        return _package_step(one, pip or _slicer_pip())
+
+    return [step(one) for one in lacking]
+
+
+def _package_step(one: Missing, pip: Pip) -> Step:
+    options, environment = _PIP_OPTIONS.get(one.name, ()), _ENVIRONMENT.get(one.name)
+    module = _MODULES.get(one.name, one.name)
+    return PackageStep(one.text, module, pip, options=options, environment=environment)
 
 
 def requirements(path: Path = REQUIREMENTS) -> Mapping[str, tuple[Requirement, ...]]:

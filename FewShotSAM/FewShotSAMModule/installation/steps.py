@@ -103,6 +103,7 @@ class PackageStep:
         self._pip, self._options, self._environment = pip, tuple(options), dict(environment or {})
 
     def run(self) -> None:
+        """Installs it, with what Slicer is built with held as it is."""
         by_hand = f"slicer.util.pip_install({self.requirement!r})"
         try:
             with _variables(self._environment), constraints_file() as constraints:
@@ -140,6 +141,7 @@ class TorchStep:
         self._least, self._logic = least, logic or _torch_logic
 
     def run(self) -> None:
+        """Has the PyTorch extension install it."""
         try:
             found = self._logic().installTorch(
                 askConfirmation=False, torchVersionRequirement=f">={self._least}"
@@ -183,6 +185,7 @@ class WeightsStep:
         self._cancel = threading.Event()
 
     def run(self) -> None:
+        """Downloads what is not there yet, and checks it."""
         from FewShotSAMLib import InputError
         from FewShotSAMLib.models.downloads import DownloadCancelled
 

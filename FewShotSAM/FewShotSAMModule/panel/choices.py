@@ -1,7 +1,7 @@
 """The words a user may choose from, and how the panel shows them.
 
 Names and values are the library's own words, so that a saved scene, a script and the command line
-say the same. ``label`` is what Slicer's parameter node shows in a combo box.
+say the same.
 """
 
 from __future__ import annotations
@@ -9,130 +9,89 @@ from __future__ import annotations
 from enum import Enum
 
 
-class SupportSource(Enum):
+class Choice(Enum):
+    """Members are a value and what a combo box shows."""
+
+    def __new__(cls, value: str, words: str) -> Choice:
+        """A member, which is looked up by its value alone."""
+        member = object.__new__(cls)
+        member._value_ = value
+        member.words = words
+        return member
+
+    def label(self) -> str:
+        """What Slicer's parameter node shows in a combo box."""
+        return self.words
+
+
+class SupportSource(Choice):
     """Where the marked slices come from."""
 
-    segmentation = "segmentation"
-    file = "file"
-
-    def label(self) -> str:
-        return {
-            "segmentation": "Drawn on this volume",
-            "file": "Saved support file",
-        }[self.value]
+    segmentation = "segmentation", "Drawn on this volume"
+    file = "file", "Saved support file"
 
 
-class Preset(Enum):
+class Preset(Choice):
     """Networks that go well together."""
 
-    embedded = "embedded"
-    fast = "fast"
-    balanced = "balanced"
-    best = "best"
-
-    def label(self) -> str:
-        return {
-            "embedded": "Embedded (no download, any machine)",
-            "fast": "Fast (a laptop)",
-            "balanced": "Balanced (a GPU)",
-            "best": "Best (a large GPU)",
-        }[self.value]
+    embedded = "embedded", "Embedded (no download, any machine)"
+    fast = "fast", "Fast (a laptop)"
+    balanced = "balanced", "Balanced (a GPU)"
+    best = "best", "Best (a large GPU)"
 
 
-class Method(Enum):
+class Method(Choice):
     """What turns marked slices into points for the network."""
 
-    synpo = "synpo"
-    fob = "fob"
-    auto = "auto"
-
-    def label(self) -> str:
-        return {
-            "synpo": "SynPo (needs no training)",
-            "fob": "FoB (trained background points)",
-            "auto": "Both together",
-        }[self.value]
+    synpo = "synpo", "SynPo (needs no training)"
+    fob = "fob", "FoB (trained background points)"
+    auto = "auto", "Both together"
 
 
-class Into(Enum):
+class Into(Choice):
     """Which segmentation takes the result."""
 
-    new = "new"
-    existing = "existing"
-
-    def label(self) -> str:
-        return {"new": "New segmentation", "existing": "Existing segmentation"}[self.value]
+    new = "new", "New segmentation"
+    existing = "existing", "Existing segmentation"
 
 
-class Overwrite(Enum):
+class Overwrite(Choice):
     """What the result may take from other segments of the segmentation it goes into."""
 
-    never = "never"
-    unlocked = "unlocked"
-    all = "all"
-
-    def label(self) -> str:
-        return {
-            "never": "Never: other segments keep their voxels",
-            "unlocked": "Other unlocked segments",
-            "all": "All other segments, locked ones as well",
-        }[self.value]
+    never = "never", "Never: other segments keep their voxels"
+    unlocked = "unlocked", "Other unlocked segments"
+    all = "all", "All other segments, locked ones as well"
 
 
-class Strategy(Enum):
+class Strategy(Choice):
     """How the slices of a volume are worked through."""
 
-    propagate = "propagate"
-    slices = "slices"
-
-    def label(self) -> str:
-        return {
-            "propagate": "From the marked slices outwards",
-            "slices": "Each slice on its own",
-        }[self.value]
+    propagate = "propagate", "From the marked slices outwards"
+    slices = "slices", "Each slice on its own"
 
 
-class Axis(Enum):
+class Axis(Choice):
     """The slices that were drawn on."""
 
-    auto = "auto"
-    axial = "axial"
-    coronal = "coronal"
-    sagittal = "sagittal"
-
-    def label(self) -> str:
-        return {"auto": "Automatic"}.get(self.value, self.value.capitalize())
+    auto = "auto", "Automatic"
+    axial = "axial", "Axial"
+    coronal = "coronal", "Coronal"
+    sagittal = "sagittal", "Sagittal"
 
 
-class Device(Enum):
+class Device(Choice):
     """Where the networks compute."""
 
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-    def label(self) -> str:
-        return {
-            "auto": "Automatic",
-            "cpu": "CPU",
-            "cuda": "NVIDIA GPU (CUDA)",
-            "mps": "Apple GPU (MPS)",
-        }[self.value]
+    auto = "auto", "Automatic"
+    cpu = "cpu", "CPU"
+    cuda = "cuda", "NVIDIA GPU (CUDA)"
+    mps = "mps", "Apple GPU (MPS)"
 
 
-class Precision(Enum):
+class Precision(Choice):
     """Number format the networks compute in."""
 
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-    def label(self) -> str:
-        return {
-            "auto": "Automatic",
-            "fp32": "Single (fp32)",
-            "bf16": "Half (bf16)",
-            "fp16": "Half (fp16)",
-        }[self.value]
+    auto = "auto", "Automatic"
+    fp32 = "fp32", "Single (fp32)"
+    bf16 = "bf16", "Half (bf16)"
+    fp16 = "fp16", "Half (fp16)"

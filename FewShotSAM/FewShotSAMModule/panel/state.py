@@ -89,65 +89,88 @@ class PanelState:
 
 def panel_state(facts: Facts) -> PanelState:
     """The panel's state for these facts."""
-    idle = facts.job == IDLE
-    obstacle = missing_step(facts)
+    idle, obstacle = facts.job == IDLE, missing_step(facts)
     slice_obstacle = obstacle or missing_for_slice(facts)
-    from_file = facts.source is SupportSource.file
     ready = idle and not obstacle
-    here = facts.current_slice is not None
-    review = idle and facts.reviewed
+    needed = _needed_first(facts) if idle else ""
     return PanelState(
         enabled={
-            "volumeSelector": idle,
-            "supportSourceBox": idle,
-            "segmentationSelector": idle and not from_file,
-            "supportFileEdit": idle and from_file,
-            "saveSupportButton": idle and not from_file and not missing_support(facts),
-            "segmentEditor": idle and not from_file and bool(facts.volume),
-            "structuresList": idle and not from_file and facts.segments > 0,
-            "allStructuresButton": idle and not from_file and facts.chosen < facts.segments,
-            "noStructuresButton": idle and not from_file and facts.chosen > 0,
-            "presetBox": idle,
-            "fobWeightsEdit": idle and facts.method is not Method.synpo,
-            "intoBox": idle,
-            "outputSelector": idle and facts.into is Into.existing,
-            "overwriteBox": idle and facts.into is Into.existing,
+            **_inputs_enabled(facts, idle),
+            **_runs_enabled(facts, idle, ready),
+            **_review_enabled(facts, idle, ready),
             "segmentSliceButton": idle and not slice_obstacle,
-            "segmentVolumeButton": ready,
-            "undoResultButton": idle and facts.undoable,
-            "cancelButton": facts.job in (RUNNING, INSTALLING),
-            "reviewStrip": facts.reviewed,
-            "previousDoubtfulButton": review and facts.doubtful > 0,
-            "nextDoubtfulButton": review and facts.doubtful > 0,
-            "acceptSliceButton": review and here and facts.decision != "accepted",
-            "rejectSliceButton": review and here and facts.decision != "rejected",
-            "showPromptsBox": ready and here,
-            "showConfidenceBox": ready and here,
-            "promptStructureBox": facts.has_prompts,
-            "addSupportButton": review and here and ready and not from_file,
-            "advancedOptions": idle,
             "copyPythonButton": not obstacle,
-            "checkInstallationButton": idle,
-            "installButton": idle and bool(facts.to_install or facts.to_download),
-            "weightsFileButton": idle and bool(facts.to_download),
         },
-        visible={
-            "segmentationSelector": not from_file,
-            "segmentationLabel": not from_file,
-            "supportFileEdit": from_file,
-            "supportFileLabel": from_file,
-            "paintSection": not from_file,
-            "outputSelector": facts.into is Into.existing,
-            "outputLabel": facts.into is Into.existing,
-            "overwriteBox": facts.into is Into.existing,
-            "overwriteLabel": facts.into is Into.existing,
-            "progressBar": facts.job != IDLE,
-            "cancelButton": facts.job != IDLE,
-        },
-        hint=obstacle or (_needed_first(facts) if idle else ""),
-        slice_hint=slice_obstacle or (_needed_first(facts) if idle else ""),
+        visible=_visible(facts),
+        hint=obstacle or needed,
+        slice_hint=slice_obstacle or needed,
         ready=ready,
     )
+
+
+def _inputs_enabled(facts: Facts, idle: bool) -> dict[str, bool]:
+    drawn = idle and facts.source is not SupportSource.file
+    return {
+        "volumeSelector": idle,
+        "supportSourceBox": idle,
+        "segmentationSelector": drawn,
+        "supportFileEdit": idle and not drawn,
+        "saveSupportButton": drawn and not missing_support(facts),
+        "segmentEditor": drawn and bool(facts.volume),
+        "structuresList": drawn and facts.segments > 0,
+        "allStructuresButton": drawn and facts.chosen < facts.segments,
+        "noStructuresButton": drawn and facts.chosen > 0,
+    }
+
+
+def _runs_enabled(facts: Facts, idle: bool, ready: bool) -> dict[str, bool]:
+    existing = idle and facts.into is Into.existing
+    return {
+        "presetBox": idle,
+        "fobWeightsEdit": idle and facts.method is not Method.synpo,
+        "intoBox": idle,
+        "outputSelector": existing,
+        "overwriteBox": existing,
+        "advancedOptions": idle,
+        "segmentVolumeButton": ready,
+        "undoResultButton": idle and facts.undoable,
+        "cancelButton": facts.job in (RUNNING, INSTALLING),
+        "checkInstallationButton": idle,
+        "installButton": idle and bool(facts.to_install or facts.to_download),
+        "weightsFileButton": idle and bool(facts.to_download),
+    }
+
+
+def _review_enabled(facts: Facts, idle: bool, ready: bool) -> dict[str, bool]:
+    here, review = facts.current_slice is not None, idle and facts.reviewed
+    return {
+        "reviewStrip": facts.reviewed,
+        "previousDoubtfulButton": review and facts.doubtful > 0,
+        "nextDoubtfulButton": review and facts.doubtful > 0,
+        "acceptSliceButton": review and here and facts.decision != "accepted",
+        "rejectSliceButton": review and here and facts.decision != "rejected",
+        "showPromptsBox": ready and here,
+        "showConfidenceBox": ready and here,
+        "promptStructureBox": facts.has_prompts,
+        "addSupportButton": review and here and ready and facts.source is not SupportSource.file,
+    }
+
+
+def _visible(facts: Facts) -> dict[str, bool]:
+    from_file, existing = facts.source is SupportSource.file, facts.into is Into.existing
+    return {
+        "segmentationSelector": not from_file,
+        "segmentationLabel": not from_file,
+        "supportFileEdit": from_file,
+        "supportFileLabel": from_file,
+        "paintSection": not from_file,
+        "outputSelector": existing,
+        "outputLabel": existing,
+        "overwriteBox": existing,
+        "overwriteLabel": existing,
+        "progressBar": facts.job != IDLE,
+        "cancelButton": facts.job != IDLE,
+    }
 
 
 def missing_step(facts: Facts) -> str:

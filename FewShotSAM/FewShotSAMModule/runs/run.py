@@ -98,10 +98,12 @@ class Run:
 
     @property
     def volume_node(self) -> Any:
+        """The volume that is segmented."""
         return self._nodes[0]
 
     @property
     def notes(self) -> list[str]:
+        """Remarks of the networks, such as that one left the GPU."""
         return self._job.notes if self._job else []
 
     @property
@@ -121,15 +123,26 @@ class Run:
         scene = self._nodes[0].GetScene()
         if scene is not None and (scene.IsClosing() or scene.IsImporting()):
             return
+        self._stop_if_removed()
+        if self._job is None:
+            self._prepare()
+            return
+        self._hear()
+        if self._job.over:
+            self._end()
+        elif not self._stopped:
+            self._show()
+
+    def _stop_if_removed(self) -> None:
         for node in self._nodes:
             if node.GetScene() is None and not self._stopped:
                 self._stop(
                     f"{node.GetName()}: was removed while it was in use; the run was ended and "
                     "nothing was changed"
                 )
-        if self._job is None:
-            self._prepare()
-            return
+
+    def _hear(self) -> None:
+        """Takes in what the job says."""
         for one in self._job.poll():
             self._pending[one.axis, one.index] = one
         if self._job.state != self.state and not self._job.over:
@@ -138,10 +151,6 @@ class Run:
             self.progress = self._job.progress
             if self._tell is not None:
                 self._tell(self.progress)
-        if self._job.over:
-            self._end()
-        elif not self._stopped:
-            self._show()
 
     def cancel(self) -> None:
         """Asks it to stop; `poll` tells when it has. The scene is then as it was before."""
@@ -217,8 +226,7 @@ class Run:
             self._over(FAILED, str(problem), "input")
         except Exception as problem:
             _log.exception("the run cannot be started")
-            line = f"it cannot be started ({type(problem).__name__}: {problem})"
-            self._over(FAILED, " ".join(line.split()), "internal")
+            self._over(FAILED, _line("it cannot be started", problem), "internal")
         else:
             self._job, self._writer, self._write = work.job, work.writer, work.write
             self.segments = source.segments
@@ -233,7 +241,7 @@ class Run:
                 self._stop(str(problem))
             except Exception as problem:
                 _log.exception("a slice cannot be shown")
-                self._stop(f"a slice cannot be shown ({type(problem).__name__}: {problem})")
+                self._stop(_line("a slice cannot be shown", problem))
 
     def _stop(self, line: str) -> None:
         self._stopped = " ".join(line.split())
@@ -271,8 +279,7 @@ class Run:
         except Exception as problem:
             _log.exception("the result cannot be written")
             self._discard()
-            line = f"the result cannot be written ({type(problem).__name__}: {problem})"
-            self._finish(FAILED, " ".join(line.split()), "internal")
+            self._finish(FAILED, _line("the result cannot be written", problem), "internal")
             return
         if hasattr(found, "preview"):
             self.answer = found
@@ -282,3 +289,7 @@ class Run:
 
     def _finish(self, state: str, message: str = "", kind: str = "") -> None:
         self.state, self.message, self.kind = state, message, kind
+
+
+def _line(what: str, problem: Exception) -> str:
+    return " ".join(f"{what} ({type(problem).__name__}: {problem})".split())

@@ -34,6 +34,7 @@ class RunWatch:
 
     @property
     def busy(self) -> bool:
+        """Whether a run is being watched."""
         return self._run is not None
 
     def start(self, run: Any, over: Callable[[Any], None]) -> None:

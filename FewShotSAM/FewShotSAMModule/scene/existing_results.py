@@ -74,11 +74,7 @@ class ExistingOutput:
         self._check_locks()
         node = self.node
         known = set(node.GetSegmentation().GetSegmentIDs())
-        # What was found at the start still holds, unless the segment has been removed since.
-        owners = {label: i for label, i in self._targets.items() if i in known}
-        new = set(self._segments) - set(owners)
-        for label in sorted(new):
-            owners[label] = _free_id(self._segments[label].id, known | set(owners.values()))
+        owners, new = self._owners(known)
         protected = self._protected(known)
         layers = read_layers(node, None, labels)
         free, held_back = layer_edits.free_part(labels, layers, owners, protected)
@@ -93,6 +89,15 @@ class ExistingOutput:
             layer_edits.put(edited, here, result)
         undo = self._apply(edits, homes, owners, new, before_change)
         return Written(owners, held_back, undo)
+
+    def _owners(self, known: set[str]) -> tuple[dict[int, str], set[int]]:
+        """Label -> id of the segment that takes it, and the labels whose segment is new."""
+        # What was found at the start still holds, unless the segment has been removed since.
+        owners = {label: i for label, i in self._targets.items() if i in known}
+        new = set(self._segments) - set(owners)
+        for label in sorted(new):
+            owners[label] = _free_id(self._segments[label].id, known | set(owners.values()))
+        return owners, new
 
     def _apply(
         self,
@@ -115,35 +120,15 @@ class ExistingOutput:
         modifying = node.StartModify()
         try:
             for edited in edits:
-                if edited.changed:
-                    image = edited.layer.image
-                    extent = image.GetExtent()
-                    first = [a + b for a, b in zip(extent[::2], edited.first)]
-                    set_label_image(image, edited.labels.voxels, first)
+                _fill_layer(edited)
             for label, segment_id in owners.items():
-                image, value = homes[segment_id].layer.image, homes[segment_id].values[segment_id]
-                if label in new:
-                    segment = new_segment(self._segments[label], value, image)
-                    segmentation.AddSegment(segment, segment_id)
-                    continue
-                segment = segmentation.GetSegment(segment_id)
-                if segment.GetRepresentation(LABELMAP) is not image:
-                    segment.AddRepresentation(LABELMAP, image)
-                segment.SetLabelValue(value)
+                info = self._segments[label] if label in new else None
+                _settle(segmentation, segment_id, homes[segment_id], info)
             if had_surface:  # does not follow the voxels by itself
                 segmentation.CreateRepresentation(SURFACE, True)
         finally:
             node.EndModify(modifying)
-        stamp = segmentation_stamp(node)
-
-        def undo() -> None:
-            if node.GetScene() is None or segmentation_stamp(node) != stamp:
-                raise InputError(
-                    f"{node.GetName()}: was edited since; use the undo of the Segment Editor"
-                )
-            history.RestorePreviousState()
-
-        return undo
+        return _undo_of(node, history)
 
     def _protected(self, known: set[str]) -> set[str]:
         if self._overwrite == "never":
@@ -174,6 +159,39 @@ class ExistingOutput:
                     f"{self.node.GetName()}: segment {self._segments[label].name!r} is marked "
                     "as completed; change its status, or write into a new segmentation"
                 )
+
+
+def _fill_layer(edited: EditedLayer) -> None:
+    """Gives a layer of the scene its new voxels."""
+    if edited.changed:
+        image = edited.layer.image
+        first = [a + b for a, b in zip(image.GetExtent()[::2], edited.first)]
+        set_label_image(image, edited.labels.voxels, first)
+
+
+def _settle(segmentation: Any, segment_id: str, home: EditedLayer, new: SegmentInfo | None) -> None:
+    """Puts a segment into its layer, under its value there; ``new`` makes it first."""
+    image, value = home.layer.image, home.values[segment_id]
+    if new is not None:
+        segmentation.AddSegment(new_segment(new, value, image), segment_id)
+        return
+    segment = segmentation.GetSegment(segment_id)
+    if segment.GetRepresentation(LABELMAP) is not image:
+        segment.AddRepresentation(LABELMAP, image)
+    segment.SetLabelValue(value)
+
+
+def _undo_of(node: Any, history: Any) -> Callable[[], None]:
+    stamp = segmentation_stamp(node)
+
+    def undo() -> None:
+        if node.GetScene() is None or segmentation_stamp(node) != stamp:
+            raise InputError(
+                f"{node.GetName()}: was edited since; use the undo of the Segment Editor"
+            )
+        history.RestorePreviousState()
+
+    return undo
 
 
 def _find_targets(node: Any, segments: Mapping[int, SegmentInfo]) -> dict[int, str]:

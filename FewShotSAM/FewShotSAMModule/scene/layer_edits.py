@@ -36,6 +36,7 @@ class EditedLayer:
 
     @property
     def changed(self) -> bool:
+        """Whether its voxels are others than in the scene."""
         return self.labels is not self.layer.labels
 
 

@@ -36,14 +36,7 @@ def show_confidence(volume_node: Any, axis: int, index: int, confidence: np.ndar
     Raises:
         InputError: the volume has no such slice, or has left the scene.
     """
-    scene = volume_node.GetScene()
-    if scene is None:
-        raise InputError(f"{volume_node.GetName()}: has left the scene; choose another volume")
-    shape = volume_node.GetImageData().GetDimensions()[::-1]
-    if not 0 <= index < shape[axis]:
-        raise InputError(f"{volume_node.GetName()}: has no slice {index} along this axis")
-    if np.shape(confidence) != tuple(n for a, n in enumerate(shape) if a != axis):
-        raise ValueError(f"a map of shape {np.shape(confidence)} does not fit the slice")
+    _check_slice(volume_node, axis, index, confidence)
     first = np.eye(4)
     first[2 - axis, 3] = index
     node = slicer.vtkMRMLScalarVolumeNode()
@@ -53,20 +46,34 @@ def show_confidence(volume_node: Any, axis: int, index: int, confidence: np.ndar
     node.SetUndoEnabled(False)
     node.SetIJKToRASMatrix(to_matrix(volume_affine(volume_node) @ first))
     updateVolumeFromArray(node, np.expand_dims(np.asarray(confidence, np.float32), axis))
-    node = scene.AddNode(node)
+    node = volume_node.GetScene().AddNode(node)
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
+    _see_through(node.GetDisplayNode())
+    return node
+
+
+def _check_slice(volume_node: Any, axis: int, index: int, confidence: np.ndarray) -> None:
+    if volume_node.GetScene() is None:
+        raise InputError(f"{volume_node.GetName()}: has left the scene; choose another volume")
+    shape = volume_node.GetImageData().GetDimensions()[::-1]
+    if not 0 <= index < shape[axis]:
+        raise InputError(f"{volume_node.GetName()}: has no slice {index} along this axis")
+    if np.shape(confidence) != tuple(n for a, n in enumerate(shape) if a != axis):
+        raise ValueError(f"a map of shape {np.shape(confidence)} does not fit the slice")
+
+
+def _see_through(display: Any) -> None:
+    """Colours of 0 to 1; low values are clear."""
     display.SetSaveWithScene(False)
     display.SetUndoEnabled(False)
-    if scene.GetNodeByID(_COLOURS) is not None:
+    if display.GetScene().GetNodeByID(_COLOURS) is not None:
         display.SetAndObserveColorNodeID(_COLOURS)
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(0.0, 1.0)
     display.AutoThresholdOff()
     display.SetThreshold(_CLEAR_BELOW, 1.0)
     display.ApplyThresholdOn()
-    return node
 
 
 def remove(node: Any) -> None:

@@ -60,14 +60,17 @@ class PromptPoints:
                 (self.positive_node, prompts.positives),
                 (self.negative_node, prompts.negatives),
             ):
-                modifying = node.StartModify()
-                node.SetAndObserveTransformNodeID(self._volume_node.GetTransformNodeID())
-                node.RemoveAllControlPoints()
-                for point in plane.to_world(points):
-                    node.AddControlPointWorld(*point)
-                node.EndModify(modifying)
+                self._put(node, plane.to_world(points))
         finally:
             self._busy = False
+
+    def _put(self, node: Any, points: np.ndarray) -> None:
+        modifying = node.StartModify()
+        node.SetAndObserveTransformNodeID(self._volume_node.GetTransformNodeID())
+        node.RemoveAllControlPoints()
+        for point in points:
+            node.AddControlPointWorld(*point)
+        node.EndModify(modifying)
 
     def prompts(self) -> PointPrompts:
         """The points as they lie now, in pixels (x, y) of the slice as shown.
@@ -130,16 +133,7 @@ class PromptPoints:
         node.SetControlPointLabelFormat("")
         node = self._volume_node.GetScene().AddNode(node)
         node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        display.SetSaveWithScene(False)
-        display.SetUndoEnabled(False)
-        display.SetColor(*colour)
-        display.SetSelectedColor(*colour)
-        display.SetActiveColor(*(0.5 + 0.5 * part for part in colour))
-        display.SetTextScale(0.0)
-        display.SetGlyphTypeFromString("Sphere3D")
-        display.SetUseGlyphScale(True)
-        display.SetGlyphScale(2.0)
+        _make_balls(node.GetDisplayNode(), colour)
         events = (
             slicer.vtkMRMLMarkupsNode.PointModifiedEvent,
             slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent,
@@ -151,6 +145,19 @@ class PromptPoints:
     def _changed(self, *_: Any) -> None:
         if not self._busy and self._callback is not None:
             self._callback()
+
+
+def _make_balls(display: Any, colour: tuple[float, float, float]) -> None:
+    """Points without text, which leave no trace in a saved scene."""
+    display.SetSaveWithScene(False)
+    display.SetUndoEnabled(False)
+    display.SetColor(*colour)
+    display.SetSelectedColor(*colour)
+    display.SetActiveColor(*(0.5 + 0.5 * part for part in colour))
+    display.SetTextScale(0.0)
+    display.SetGlyphTypeFromString("Sphere3D")
+    display.SetUseGlyphScale(True)
+    display.SetGlyphScale(2.0)
 
 
 def _placed(node: Any) -> np.ndarray:

@@ -109,14 +109,7 @@ class ResultWriter:
                 was marked as completed since. The scene is as it was then.
         """
         self.discard()
-        if _check_volume(self._volume_node) != self._size:
-            raise InputError(f"{self._volume_node.GetName()}: changed its size; segment it again")
-        if labels.shape != self._size[::-1]:
-            raise ValueError(f"labels of shape {labels.shape} are not the volume's")
-        from FewShotSAMLib.data.label_values import present_labels
-
-        if unknown := sorted(set(present_labels(labels)) - set(self._segments)):
-            raise ValueError(f"labels {unknown} are none of the segments {list(self._segments)}")
+        self._check(labels)
         highest = max(self._segments, default=0)
         labels = labels.astype(np.uint8 if highest < 256 else np.uint16, copy=False)
         if self._output is None:
@@ -127,6 +120,16 @@ class ResultWriter:
         self.segment_ids, self.held_back = written.segment_ids, written.held_back
         self._undo = written.undo
         return self._output.node
+
+    def _check(self, labels: np.ndarray) -> None:
+        from FewShotSAMLib.data.label_values import present_labels
+
+        if _check_volume(self._volume_node) != self._size:
+            raise InputError(f"{self._volume_node.GetName()}: changed its size; segment it again")
+        if labels.shape != self._size[::-1]:
+            raise ValueError(f"labels of shape {labels.shape} are not the volume's")
+        if unknown := sorted(set(present_labels(labels)) - set(self._segments)):
+            raise ValueError(f"labels {unknown} are none of the segments {list(self._segments)}")
 
     def undo(self) -> None:
         """Takes the committed result back: the scene is as it was before ``commit``.

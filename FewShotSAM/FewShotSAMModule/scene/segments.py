@@ -97,28 +97,37 @@ def read_layers(
     """
     name = segmentation_node.GetName()
     segmentation = segmentation_node.GetSegmentation()
-    known = segmentation.GetSegmentIDs()
-    wanted = list(known) if segment_ids is None else list(segment_ids)
-    for segment_id in wanted:
-        if segment_id not in known:
-            raise InputError(f"{name}: has no segment {segment_id!r}; choose segments again")
+    wanted = _known_ids(segmentation, segment_ids, name)
     to_world = local_to_world(segmentation_node)
-    if known and not segmentation.ContainsRepresentation(LABELMAP):
+    if segmentation.GetNumberOfSegments() and not segmentation.ContainsRepresentation(LABELMAP):
         segmentation = _with_label_maps(segmentation, to_world, like, name)
     layers = []
     for n in range(segmentation.GetNumberOfLayers(LABELMAP)):
         image = segmentation.GetLayerDataObject(n, LABELMAP)
-        values = {
-            segment_id: segmentation.GetSegment(segment_id).GetLabelValue()
-            for segment_id in segmentation.GetSegmentIDsForLayer(n, LABELMAP)
-            if segment_id in wanted
-        }
+        values = _layer_values(segmentation, n, wanted)
         if values and image is not None and (voxels := image_array(image)) is not None:
             if voxels.dtype not in (np.uint8, np.uint16):
                 voxels = np.clip(voxels, 0, 65535).astype(np.uint16)
             labels = placed_volume(voxels, to_world @ image_affine(image), name)
             layers.append(Layer(labels, values, image))
     return layers
+
+
+def _known_ids(segmentation: Any, segment_ids: Sequence[str] | None, name: str) -> list[str]:
+    known = segmentation.GetSegmentIDs()
+    wanted = list(known) if segment_ids is None else list(segment_ids)
+    for segment_id in wanted:
+        if segment_id not in known:
+            raise InputError(f"{name}: has no segment {segment_id!r}; choose segments again")
+    return wanted
+
+
+def _layer_values(segmentation: Any, layer: int, wanted: Sequence[str]) -> dict[str, int]:
+    return {
+        segment_id: segmentation.GetSegment(segment_id).GetLabelValue()
+        for segment_id in segmentation.GetSegmentIDsForLayer(layer, LABELMAP)
+        if segment_id in wanted
+    }
 
 
 def image_array(image: Any) -> np.ndarray | None:
@@ -177,6 +186,11 @@ def on_grid(labels: Volume, grid: Volume, values: Sequence[int]) -> np.ndarray |
         except InputError:  # nothing of it lies within the grid
             return None
     # The usual case, a part of the same grid, is copied: quick, and no rounding can move it.
+    return _moved(labels, grid, offset)
+
+
+def _moved(labels: Volume, grid: Volume, offset: tuple[int, int, int]) -> np.ndarray | None:
+    """Labels that begin at an offset (k, j, i) of the grid; None where all of them lie outside."""
     found = np.zeros(grid.shape, labels.voxels.dtype)
     target, source = [], []
     for first, size, whole in zip(offset, labels.shape, grid.shape):

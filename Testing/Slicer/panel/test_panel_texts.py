@@ -72,7 +72,7 @@ def enums():
 
 
 def test_choices_have_labels_of_their_own():
-    found = [e for e in enums() if e is not choices.Enum]
+    found = [e for e in enums() if e not in (choices.Enum, choices.Choice)]
     assert len(found) >= 7
     for enum in found:
         labels = [member.label() for member in enum]
