@@ -6,23 +6,19 @@ complete, not that the panel works in Slicer. `acceptance.md` is for that.
 
 from __future__ import annotations
 
-import ast
 import os
 import re
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from FewShotSAMModule.panel import choices
 from FewShotSAMModule.panel.state import Facts, panel_state
+from panel_files import CODE, UI, fields
 
 pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-MODULE = Path(__file__).resolve().parents[3] / "FewShotSAM"
-UI = MODULE / "Resources" / "UI" / "FewShotSAM.ui"
 ROOT = ElementTree.parse(UI).getroot()
-CODE = [MODULE / "FewShotSAM.py", *sorted((MODULE / "FewShotSAMModule").rglob("*.py"))]
 
 # What a person acts on or reads; labels and layouts are not.
 ACTED_ON = {
@@ -49,18 +45,6 @@ def value(element: ElementTree.Element, name: str) -> str | None:
 def strings(element: ElementTree.Element, name: str) -> list[str]:
     found = element.find(f"property[@name='{name}']")
     return [string.text for string in found.iter("string")] if found is not None else []
-
-
-def fields() -> dict[str, str]:
-    """Name -> annotation of the parameter class, read without Slicer."""
-    path = MODULE / "FewShotSAMModule" / "panel" / "parameters.py"
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    [parameters] = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    return {
-        node.target.id: ast.unparse(node.annotation)
-        for node in parameters.body
-        if isinstance(node, ast.AnnAssign)
-    }
 
 
 def bound() -> dict[str, str]:
