@@ -179,6 +179,9 @@ def _settle(segmentation: Any, segment_id: str, home: EditedLayer, new: SegmentI
     if segment.GetRepresentation(LABELMAP) is not image:
         segment.AddRepresentation(LABELMAP, image)
     segment.SetLabelValue(value)
+    # A segmentation does not hear from the label map of its first segment that it has changed;
+    # without this its history has nothing to go back to where that segment is the only one.
+    segment.Modified()
 
 
 def _undo_of(node: Any, history: Any) -> Callable[[], None]:
@@ -189,7 +192,8 @@ def _undo_of(node: Any, history: Any) -> Callable[[], None]:
             raise InputError(
                 f"{node.GetName()}: was edited since; use the undo of the Segment Editor"
             )
-        history.RestorePreviousState()
+        if not history.RestorePreviousState():
+            raise InputError(f"{node.GetName()}: Slicer kept no state to go back to")
 
     return undo
 

@@ -112,6 +112,16 @@ def test_rejecting_can_be_undone(volume, labels, written):
     assert np.array_equal(whole(volume, *written), labels)
 
 
+def test_the_only_structure_of_a_segmentation_comes_back_too(volume, labels):
+    writer = ResultWriter(volume, {1: LIVER})
+    node = writer.commit(np.minimum(labels, 1))
+    before = whole(volume, node, writer.segment_ids)
+    _, change = clear_slice(volume, node, writer.segment_ids, 0, 2)
+    assert not read_slice(volume, node, writer.segment_ids, 0, 2).any()
+    change.undo()
+    assert np.array_equal(whole(volume, node, writer.segment_ids), before)
+
+
 def test_one_change_is_told_beforehand(volume, written):
     told = []
     clear_slice(volume, *written, 0, 2, before_change=lambda: told.append(1))
