@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +27,9 @@ LIMIT = 120
 
 
 @pytest.fixture(scope="module")
-def patient() -> Phantom:
-    return abdomen(**SMALL)
-
-
-@pytest.fixture(scope="module")
-def support(patient) -> Support:
+def support(phantom) -> Support:
     return Support.from_labels(
-        patient.image, patient.marked(patient.marked_slice()), axis="axial", keep_labels=[LIVER]
+        phantom.image, phantom.marked(phantom.marked_slice()), axis="axial", keep_labels=[LIVER]
     )
 
 
@@ -43,15 +37,8 @@ def new_worker(**options) -> Worker:
     return Worker(environment={"OMP_NUM_THREADS": "1"}, **options)
 
 
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    one = new_worker()
-    yield one
-    one.close()
-
-
-def segment(worker: Worker, patient: Phantom, support: Support, **options) -> Job:
-    return worker.segment(patient.image, [support], model=MODEL, options=options)
+def segment(worker: Worker, phantom: Phantom, support: Support, **options) -> Job:
+    return worker.segment(phantom.image, [support], model=MODEL, options=options)
 
 
 def ended(process) -> bool:
@@ -65,13 +52,13 @@ def ended(process) -> bool:
 # ------------------------------------------------------------------------------ what it gives
 
 
-def test_a_job_gives_what_the_library_gives(worker, patient, support):
+def test_a_job_gives_what_the_library_gives(worker, phantom, support):
     from FewShotSAMLib import load_segmenter
 
-    job, shown = segment(worker, patient, support), []
+    job, shown = segment(worker, phantom, support), []
     assert job.state == WAITING
     assert job.wait(LIMIT, shown.extend)
-    expected = load_segmenter(device="cpu").segment(patient.image, support)
+    expected = load_segmenter(device="cpu").segment(phantom.image, support)
     result = job.check()
     assert (job.state, job.message) == (DONE, "")
     assert np.array_equal(result.labels.voxels, expected.labels.voxels)
@@ -83,19 +70,19 @@ def test_a_job_gives_what_the_library_gives(worker, patient, support):
     assert job.progress.done == job.progress.total == 8
 
 
-def test_the_process_stays_warm(worker, patient, support):
-    assert segment(worker, patient, support).wait(LIMIT)
+def test_the_process_stays_warm(worker, phantom, support):
+    assert segment(worker, phantom, support).wait(LIMIT)
     process = worker.pid
     started = time.monotonic()
-    assert segment(worker, patient, support, range=(3, 4)).wait(LIMIT)
+    assert segment(worker, phantom, support, range=(3, 4)).wait(LIMIT)
     assert worker.pid == process
     assert time.monotonic() - started < 3, "nothing is loaded again"
 
 
-def test_one_slice(worker, patient, support):
+def test_one_slice(worker, phantom, support):
     points = {LIVER: PointPrompts.of([[30, 20]], [[50, 50]])}
     job = worker.segment_slice(
-        patient.image, [support], 1, prompts=points, model=MODEL, options={}
+        phantom.image, [support], 1, prompts=points, model=MODEL, options={}
     )
     assert job.wait(LIMIT)
     answer = job.check()
@@ -126,17 +113,17 @@ def test_volumes_are_sent_once_and_forgotten(worker, support):
     assert worker.hello().wait(LIMIT), "it goes on after it was told to forget"
 
 
-def test_unusable_input_is_one_line(worker, patient, support):
-    job = segment(worker, patient, support, range=(0, 99))
+def test_unusable_input_is_one_line(worker, phantom, support):
+    job = segment(worker, phantom, support, range=(0, 99))
     assert job.wait(LIMIT)
     assert (job.state, job.kind) == (FAILED, "input") and "0 to 7" in job.message
     with pytest.raises(InputError, match="0 to 7"):
         job.check()
-    assert segment(worker, patient, support, range=(3, 4)).wait(LIMIT)
+    assert segment(worker, phantom, support, range=(3, 4)).wait(LIMIT)
 
 
-def test_jobs_wait_for_each_other(worker, patient, support):
-    several = [segment(worker, patient, support, range=(n, n + 1)) for n in range(3)]
+def test_jobs_wait_for_each_other(worker, phantom, support):
+    several = [segment(worker, phantom, support, range=(n, n + 1)) for n in range(3)]
     for job in several:
         assert job.wait(LIMIT) and job.state == DONE
 
@@ -144,11 +131,11 @@ def test_jobs_wait_for_each_other(worker, patient, support):
 # --------------------------------------------------------------------------- never in the way
 
 
-def test_no_call_takes_long(worker, patient, support):
+def test_no_call_takes_long(worker, phantom, support):
     """Even while volumes travel: 64 MB there, 32 MB back."""
     big = np.zeros((32, 1024, 1024), np.int16)
     big[:, ::16, ::16] = 500
-    volume = patient.image.with_voxels(patient.image.voxels)
+    volume = phantom.image.with_voxels(phantom.image.voxels)
     volume = type(volume)(big, (0.3, 0.3, 6.0), name="big")
     longest = 0.0
 
@@ -170,8 +157,8 @@ def test_no_call_takes_long(worker, patient, support):
 # ------------------------------------------------------------------------ cancelling and dying
 
 
-def test_cancel(worker, patient, support):
-    job = segment(worker, patient, support, strategy="slices")
+def test_cancel(worker, phantom, support):
+    job = segment(worker, phantom, support, strategy="slices")
     while job.progress is None or job.progress.stage == "load":
         job.poll()
         assert not job.over
@@ -181,35 +168,35 @@ def test_cancel(worker, patient, support):
     assert (job.state, job.message) == (CANCELLED, "cancelled")
     with pytest.raises(Cancelled):
         job.check()
-    after = segment(worker, patient, support, range=(3, 4))
+    after = segment(worker, phantom, support, range=(3, 4))
     assert after.wait(LIMIT) and after.state == DONE
     assert worker.pid == process, "the same process goes on"
 
 
-def test_cancel_before_it_has_begun(worker, patient, support):
-    first, second = (segment(worker, patient, support) for _ in range(2))
+def test_cancel_before_it_has_begun(worker, phantom, support):
+    first, second = (segment(worker, phantom, support) for _ in range(2))
     second.cancel()
     assert first.wait(LIMIT) and second.wait(LIMIT)
     assert (first.state, second.state) == (DONE, CANCELLED)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be halted here")
-def test_a_process_that_does_not_listen_is_ended(patient, support):
+def test_a_process_that_does_not_listen_is_ended(phantom, support):
     worker = new_worker(patience=0.5)
     assert worker.hello().wait(LIMIT)
     process = worker._child.process
-    job = segment(worker, patient, support)
+    job = segment(worker, phantom, support)
     os.kill(process.pid, signal.SIGSTOP)
     job.cancel()
     assert job.wait(20) and job.state == CANCELLED
     assert ended(process)
-    again = segment(worker, patient, support, range=(3, 4))
+    again = segment(worker, phantom, support, range=(3, 4))
     assert again.wait(LIMIT) and again.state == DONE
     worker.close()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the launcher is a shell script")
-def test_a_launcher_like_pythonslicer(tmp_path, patient, support):
+def test_a_launcher_like_pythonslicer(tmp_path, phantom, support):
     """The worker is then the child of a child."""
     import psutil
 
@@ -219,12 +206,12 @@ def test_a_launcher_like_pythonslicer(tmp_path, patient, support):
     worker = new_worker(python=launcher, patience=0.5)
     assert worker.hello().wait(LIMIT)
     (inner,) = psutil.Process(worker.pid).children()
-    job = segment(worker, patient, support)
+    job = segment(worker, phantom, support)
     inner.suspend()
     job.cancel()
     assert job.wait(20) and job.state == CANCELLED
     assert gone(inner.pid), "the launcher and what it launched"
-    again = segment(worker, patient, support, strategy="slices")
+    again = segment(worker, phantom, support, strategy="slices")
     while again.progress is None or again.progress.stage != "slices":
         again.poll()
     (inner,) = psutil.Process(worker.pid).children()
@@ -236,9 +223,9 @@ def test_a_launcher_like_pythonslicer(tmp_path, patient, support):
     assert gone(inner.pid)
 
 
-def test_a_killed_process_is_told_of_and_replaced(patient, support):
+def test_a_killed_process_is_told_of_and_replaced(phantom, support):
     worker = new_worker()
-    job = segment(worker, patient, support, strategy="slices")
+    job = segment(worker, phantom, support, strategy="slices")
     while job.progress is None or job.progress.stage != "slices":
         job.poll()
     first = worker.pid
@@ -251,20 +238,20 @@ def test_a_killed_process_is_told_of_and_replaced(patient, support):
     with pytest.raises(JobError, match="nothing was changed"):
         job.check()
     assert not worker.alive
-    again = segment(worker, patient, support, range=(3, 4))
+    again = segment(worker, phantom, support, range=(3, 4))
     assert again.wait(LIMIT) and again.state == DONE
     assert worker.pid not in (None, first)
     worker.close()
 
 
-def test_killed_while_nothing_runs(patient, support):
+def test_killed_while_nothing_runs(phantom, support):
     worker = new_worker()
     assert worker.hello().wait(LIMIT)
     worker._child.process.kill()
-    job = segment(worker, patient, support, range=(3, 4))  # perhaps before anybody noticed
+    job = segment(worker, phantom, support, range=(3, 4))  # perhaps before anybody noticed
     assert job.wait(LIMIT)
     if job.state == FAILED:
-        job = segment(worker, patient, support, range=(3, 4))
+        job = segment(worker, phantom, support, range=(3, 4))
         assert job.wait(LIMIT)
     assert job.state == DONE
     worker.close()
@@ -300,7 +287,7 @@ def test_nonsense_on_the_pipe_is_a_crash(tmp_path, monkeypatch):
     assert job.kind == "crash" and "not understood" in job.message
 
 
-def test_close_ends_the_process(patient, support):
+def test_close_ends_the_process(phantom, support):
     worker = new_worker()
     assert worker.hello().wait(LIMIT)
     process = worker._child.process

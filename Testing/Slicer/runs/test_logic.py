@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +14,21 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core (pip install sl
 pytest.importorskip("slicer.util", reason="needs slicer-core (pip install slicer-core)")
 
 from FewShotSAMModule.runs import logic  # noqa: E402
-from FewShotSAMModule.runs.job import JobError  # noqa: E402
-from FewShotSAMModule.runs.source import Choice, Preparation, forget_sources  # noqa: E402
-from FewShotSAMModule.runs.worker import Worker  # noqa: E402
+from run_scenes import (  # noqa: E402
+    LIVER,
+    RIGHT_KIDNEY,
+    SMALL,
+    SPLEEN,
+    add_volume,
+    contents,
+    paint,
+    previews,
+    read_back,
+    read_source,
+    until,
+)
 
 from FewShotSAMLib import (  # noqa: E402
-    InputError,
     Segment,
     Support,
     Volume,
@@ -32,117 +38,8 @@ from FewShotSAMLib import (  # noqa: E402
     write_volume,
 )
 from FewShotSAMLib.apps.main import main  # noqa: E402
-from FewShotSAMLib.apps.phantom import Phantom, abdomen  # noqa: E402
+from FewShotSAMLib.apps.phantom import abdomen  # noqa: E402
 from FewShotSAMLib.prompting.point_prompts import PointPrompts  # noqa: E402
-from FewShotSAMLib.segmentation.results import Cancelled  # noqa: E402
-
-SMALL = {"shape": (8, 64, 64), "spacing": (5.2, 5.2, 25.0)}
-LIVER, RIGHT_KIDNEY, LEFT_KIDNEY, SPLEEN = 1, 2, 3, 4
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-LIMIT = 120
-
-
-@pytest.fixture(scope="module")
-def phantom() -> Phantom:
-    return abdomen(**SMALL)
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    one = Worker(environment={"OMP_NUM_THREADS": "1"})
-    yield one
-    one.close()
-    forget_sources()
-
-
-def add_volume(volume: Volume) -> object:
-    kind = "vtkMRMLVectorVolumeNode" if volume.is_rgb else "vtkMRMLScalarVolumeNode"
-    node = slicer.mrmlScene.AddNewNodeByClass(kind, volume.name)
-    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(volume.voxels))
-    matrix = slicer.util.vtkMatrixFromArray(LPS_TO_RAS @ volume.affine)
-    node.SetIJKToRASMatrix(matrix)
-    return node
-
-
-def paint(volume_node, labels: Volume, *wanted: int, name: str = "painted") -> object:
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
-    for label in wanted or sorted(labels.segments):
-        info = labels.segments[label]
-        segment = node.GetSegmentation().AddEmptySegment("", info.name, info.colour)
-        mask = (labels.voxels == label).astype(np.uint8)
-        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment, volume_node)
-    return node
-
-
-def read_back(node, volume_node, segment_ids: dict[int, str]) -> np.ndarray:
-    """Labels (k, j, i) on the volume's grid, by Slicer's own means."""
-    shape = slicer.util.arrayFromVolume(volume_node).shape[:3]
-    labels = np.zeros(shape, np.uint8)
-    for label, segment in segment_ids.items():
-        mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, volume_node)
-        labels[mask > 0] = label
-    return labels
-
-
-def contents() -> dict[str, tuple]:
-    """What is in the scene: nodes by id, with the voxels of the segmentations. `read_back` leaves
-    display nodes behind, which do not count."""
-    found = {}
-    for n in range(slicer.mrmlScene.GetNumberOfNodes()):
-        node = slicer.mrmlScene.GetNthNode(n)
-        if node.IsA("vtkMRMLLabelMapVolumeDisplayNode"):
-            continue
-        inside = ()
-        if node.IsA("vtkMRMLSegmentationNode"):
-            segmentation = node.GetSegmentation()
-            inside = tuple(
-                (i, segmentation.GetSegment(i).GetName(), voxels(segmentation, i))
-                for i in segmentation.GetSegmentIDs()
-            )
-        found[node.GetID()] = (node.GetName(), node.GetClassName(), inside)
-    return found
-
-
-def voxels(segmentation, segment_id: str) -> bytes:
-    from vtk.util.numpy_support import vtk_to_numpy
-
-    segment = segmentation.GetSegment(segment_id)
-    image = segment.GetRepresentation("Binary labelmap")
-    if image is None or image.GetPointData().GetScalars() is None:
-        return b""
-    mine = vtk_to_numpy(image.GetPointData().GetScalars()) == segment.GetLabelValue()
-    return str(image.GetExtent()).encode() + mine.tobytes()
-
-
-@pytest.fixture
-def volume(scene, phantom) -> object:
-    return add_volume(phantom.image)
-
-
-@pytest.fixture
-def painted(volume, phantom) -> object:
-    return paint(volume, phantom.marked(phantom.marked_slice()), LIVER, SPLEEN)
-
-
-def read_source(volume_node, segmentation_node):
-    preparation = Preparation(volume_node, segmentation_node, Choice())
-    return preparation.poll(LIMIT)
-
-
-def until(run, happened) -> None:
-    while not happened(run):
-        run.poll()
-        assert not run.over, (run.state, run.message)
-
-
-def previews() -> list:
-    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
-    nodes = [slicer.mrmlScene.GetNthNodeByClass(n, "vtkMRMLSegmentationNode") for n in range(count)]
-    return [node for node in nodes if node.GetName().endswith("preview")]
-
-
-# ---------------------------------------------------------------- the command line's result
 
 
 def command_line(folder: Path, image: Volume, labels: Volume, *options: str) -> np.ndarray:
@@ -216,9 +113,6 @@ def test_an_abdominal_ct(scene, shared_data, worker, tmp_path):
 
     scores = [dice(found == v, truth.voxels == v) for v in here]
     assert np.mean(scores) > 0.5, scores
-
-
-# --------------------------------------------------------------------------- ways to call it
 
 
 def test_waiting_returns_the_segmentation(volume, painted, worker):
@@ -344,148 +238,6 @@ def test_two_runs_at_once(volume, painted, worker):
     assert runs[0].node is not runs[1].node and not previews()
 
 
-# ------------------------------------------------------------------- the scene stays as it was
-
-
-def test_cancel_leaves_the_scene_as_it_was(volume, painted, worker):
-    before, ended = contents(), []
-    run = logic.segment(
-        volume, painted, device="cpu", worker=worker, wait=False, callback=ended.append
-    )
-    until(run, lambda _: previews())
-    run.cancel()
-    run.wait()
-    assert (run.state, run.message, run.node) == ("cancelled", "cancelled", None)
-    assert contents() == before and ended == [run]
-    with pytest.raises(Cancelled):
-        run.check()
-    assert logic.segment(volume, painted, range=(3, 4), device="cpu", worker=worker)
-
-
-def test_a_killed_process_leaves_the_scene_as_it_was(volume, painted):
-    worker, before = Worker(environment={"OMP_NUM_THREADS": "1"}), contents()
-    run = logic.segment(volume, painted, painted, device="cpu", worker=worker, wait=False)
-    until(run, lambda _: previews())
-    if hasattr(signal, "SIGKILL"):
-        os.kill(worker.pid, signal.SIGKILL)
-    else:
-        worker.kill()
-    run.wait()
-    assert run.state == "failed" and "ended unexpectedly" in run.message
-    assert "\n" not in run.message
-    assert contents() == before
-    with pytest.raises(JobError):
-        run.check()
-    assert logic.segment(volume, painted, range=(3, 4), device="cpu", worker=worker)
-    worker.close()
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"range": (5, 50)}, "0 to 7"),
-        ({"model": "huge"}, "model 'huge'"),
-        ({"strategy": "magic"}, "strategy 'magic'"),
-        ({"overwrite": "perhaps"}, "overwrite 'perhaps'"),
-        ({"into": "existing"}, "no segmentation to write into"),
-        ({"axis": "oblique"}, "oblique"),
-        ({"segment_ids": ["none"]}, "none"),
-        ({"supports": [Path("no-such-file.nrrd")]}, "no-such-file.nrrd"),
-    ],
-)
-def test_unusable_input_is_one_line_and_changes_nothing(volume, painted, worker, options, says):
-    before = contents()
-    with pytest.raises(InputError) as caught:
-        logic.segment(volume, painted, device="cpu", worker=worker, **options)
-    assert says in str(caught.value) and "\n" not in str(caught.value)
-    assert contents() == before
-
-
-def test_nothing_chosen(volume, worker):
-    with pytest.raises(InputError, match="no volume"):
-        logic.segment(None, None, worker=worker)
-    with pytest.raises(InputError, match="nothing is painted"):
-        logic.segment(volume, None, worker=worker)
-
-
-@pytest.mark.parametrize("which", ["volume", "painted", "output"])
-def test_a_node_is_deleted_meanwhile(volume, painted, phantom, worker, which):
-    output = paint(volume, phantom.marked(phantom.marked_slice()), LEFT_KIDNEY, name="output")
-    nodes = {"volume": volume, "painted": painted, "output": output}
-    run = logic.segment(volume, painted, output, device="cpu", worker=worker, wait=False)
-    until(run, lambda _: previews())
-    slicer.mrmlScene.RemoveNode(nodes[which])
-    before = {i: c for i, c in contents().items() if not c[0].endswith("preview")}
-    run.wait()
-    assert run.state == "failed" and "was removed" in run.message
-    assert nodes[which].GetName() in run.message
-    assert not previews()
-    gone = set(before) - set(contents())
-    assert all("Display" in before[i][1] for i in gone), "of the preview"
-    assert all(contents()[i] == before[i] for i in set(before) - gone)
-
-
-def test_the_scene_is_closed_meanwhile(scene, volume, painted, worker):
-    run = logic.segment(volume, painted, device="cpu", worker=worker, wait=False)
-    until(run, lambda _: previews())
-    scene.Clear(False)
-    after = contents()
-    run.wait()
-    assert run.state == "failed" and "was removed" in run.message
-    assert contents() == after and not previews()
-
-
-def test_ctrl_c_leaves_the_scene_as_it_was(volume, painted, worker):
-    before = contents()
-
-    def interrupt(_) -> None:
-        if previews():
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        logic.segment(volume, painted, device="cpu", worker=worker, progress=interrupt)
-    assert contents() == before
-    assert logic.segment(volume, painted, range=(3, 4), device="cpu", worker=worker)
-
-
-def test_an_abandoned_run_leaves_nothing(volume, painted, worker):
-    """The panel goes away while a run is on its way."""
-    before, ended = contents(), []
-    run = logic.segment(
-        volume, painted, device="cpu", worker=worker, wait=False, callback=ended.append
-    )
-    until(run, lambda _: previews())
-    run.abandon()
-    assert contents() == before and run.state == "cancelled" and not ended
-    assert logic.segment(volume, painted, range=(3, 4), device="cpu", worker=worker)
-
-
-def test_a_result_that_cannot_be_written_changes_nothing(volume, painted, worker):
-    """Its segment was marked as completed while the job ran."""
-    run = logic.segment(volume, painted, painted, device="cpu", worker=worker, wait=False)
-    until(run, lambda _: previews())
-    segmentation = painted.GetSegmentation()
-    segmentation.GetNthSegment(0).SetTag("Segmentation.Status", "completed")
-    before = {i: c for i, c in contents().items() if "preview" not in c[0]}
-    run.wait()
-    assert run.state == "failed" and run.kind == "input" and run.node is None
-    assert "liver" in run.message or "completed" in run.message
-    assert {i: c for i, c in contents().items() if i in before and c[1] == before[i][1]}
-    assert voxels(segmentation, segmentation.GetNthSegmentID(0)) == before[painted.GetID()][2][0][2]
-
-
-def test_cancel_and_closing_before_it_has_been_read(scene, volume, painted, worker):
-    before = contents()
-    run = logic.segment(volume, painted, device="cpu", worker=worker, wait=False)
-    run.cancel()
-    run.poll()
-    assert run.state == "cancelled" and contents() == before
-    run = logic.segment(volume, painted, device="cpu", worker=worker, wait=False)
-    scene.Clear(False)
-    run.poll()
-    assert run.state == "failed" and "was removed" in run.message
-
-
 def test_the_window_never_waits(scene, worker):
     """A large volume: no step on the main thread takes long, but the first look at the preview
     and writing the result, which have to fill arrays of the volume's size."""
@@ -512,9 +264,6 @@ def test_the_window_never_waits(scene, worker):
     run.cancel()
     run.wait()
     assert longest < 0.05
-
-
-# ------------------------------------------------------------------------- odd but allowed
 
 
 def test_names_in_any_script_and_colour_volumes(scene, phantom, worker):
