@@ -39,6 +39,19 @@ class JobError(RuntimeError):
         self.kind = kind
 
 
+def check_done(state: str, kind: str, message: str) -> None:
+    """Of a job or a run: see `Job.check` for what is raised unless it is done."""
+    if state == DONE:
+        return
+    if state == CANCELLED:
+        from FewShotSAMLib.segmentation.results import Cancelled
+
+        raise Cancelled(message)
+    if kind == "input":
+        raise InputError(message)
+    raise JobError(kind or "internal", message or "it is not over yet")
+
+
 class Process(Protocol):
     """Who works on a job."""
 
@@ -147,15 +160,8 @@ class Job:
             Cancelled: it was cancelled.
             JobError: it failed, or is not over yet.
         """
-        if self.state == DONE:
-            return self.result
-        if self.state == CANCELLED:
-            from FewShotSAMLib.segmentation.results import Cancelled
-
-            raise Cancelled(self.message)
-        if self.kind == "input":
-            raise InputError(self.message)
-        raise JobError(self.kind or "internal", self.message or "it is not over yet")
+        check_done(self.state, self.kind, self.message)
+        return self.result
 
     def _out_of_patience(self) -> bool:
         asked = self._cancelled_at

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from FewShotSAMLib import InputError
 
-from .job import CANCELLED, DONE, FAILED, WAITING, Job, JobError
+from .job import CANCELLED, DONE, FAILED, WAITING, Job, check_done
 
 if TYPE_CHECKING:
     from FewShotSAMLib.segmentation.results import (
@@ -202,15 +202,8 @@ class Run:
             Cancelled: it was cancelled.
             JobError: it failed, or is not over yet.
         """
-        if self.state == DONE:
-            return self
-        if self.state == CANCELLED:
-            from FewShotSAMLib.segmentation.results import Cancelled
-
-            raise Cancelled(self.message)
-        if self.kind == "input":
-            raise InputError(self.message)
-        raise JobError(self.kind or "internal", self.message or "it is not over yet")
+        check_done(self.state, self.kind, self.message)
+        return self
 
     def _prepare(self) -> None:
         """Waits for what the run works on, then starts the job."""
