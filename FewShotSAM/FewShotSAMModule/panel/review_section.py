@@ -106,9 +106,7 @@ class ReviewSection:
             context.say(kept.review.text(index))
             return
         try:
-            change = kept.decide(
-                context.volume, index, decision, context.before_change(kept.node)
-            )
+            change = kept.decide(context.volume, index, decision, context.before_change(kept.node))
         except InputError as problem:
             context.say(str(problem))
             return

@@ -81,10 +81,9 @@ class RunSection:
         if place is None:
             return
         axis, index, _view = place
-        asked = {**self._request.slice_options(), **self._request.inputs()}
         if commit:
             self._take_back_same_slice(axis, index)
-            self._correct_reviewed(asked)
+        asked = self._asked_of_slice(commit)
 
         def begin() -> Any:
             return context.logic.segment_slice(
@@ -95,11 +94,13 @@ class RunSection:
         over = self._slice_done if commit else self._slice_seen
         self._start(begin, lambda run: over(axis, index, run, done))
 
-    def _correct_reviewed(self, asked: dict[str, Any]) -> None:
-        """A slice corrects the result that is being looked at."""
-        if asked["output_segmentation"] is None and self._review.node is not None:
+    def _asked_of_slice(self, commit: bool) -> dict[str, Any]:
+        asked = {**self._request.slice_options(), **self._request.inputs()}
+        if commit and asked["output_segmentation"] is None and self._review.node is not None:
+            # A slice corrects the result that is being looked at.
             asked["output_segmentation"] = self._review.node
             asked["overwrite"] = "unlocked"
+        return asked
 
     def _start(self, begin: Callable[[], Any], over: Callable[[Any], None]) -> None:
         """Begins a run once everything that it needs is there."""

@@ -100,10 +100,7 @@ def done_line(
             f"Nothing was found in {duration(seconds)} on {device}: mark another slice, or widen "
             "the range."
         )
-    found = ", ".join(names.values())
-    check = (
-        f" Look at {doubtful} doubtful slice{'s' if doubtful != 1 else ''} below."
-        if doubtful
-        else ""
-    )
-    return f"Done: {found}, in {duration(seconds)} on {device}.{check}"
+    line = f"Done: {', '.join(names.values())}, in {duration(seconds)} on {device}."
+    if doubtful:
+        line += f" Look at {doubtful} doubtful slice{'s' if doubtful != 1 else ''} below."
+    return line

@@ -220,22 +220,29 @@ def _homes(
     homes: dict[str, EditedLayer] = {}
     exact = next((e for e in edits if whole_offset(result, e.labels) is not None), None)
     for segment_id in owners.values():
-        for edited in edits:
-            if (value := edited.values.get(segment_id)) is None:
-                continue
-            on_lattice = whole_offset(result, edited.labels) is not None
-            if on_lattice or (edited.labels.voxels == value).any():
-                homes[segment_id] = edited
-            else:
-                del edited.values[segment_id]
-        if segment_id in homes:
-            continue
-        if exact is None:
-            exact = _new_layer(result, node)
-            edits = [*edits, exact]
-        layer_edits.add_segment(exact, segment_id)
-        homes[segment_id] = exact
+        home = _kept_home(edits, segment_id, result)
+        if home is None:
+            if exact is None:
+                exact = _new_layer(result, node)
+                edits = [*edits, exact]
+            layer_edits.add_segment(exact, segment_id)
+            home = exact
+        homes[segment_id] = home
     return edits, homes
+
+
+def _kept_home(edits: list[EditedLayer], segment_id: str, result: Volume) -> EditedLayer | None:
+    """The layer that a segment stays in; it leaves one off the lattice where it has no voxels."""
+    home = None
+    for edited in edits:
+        if (value := edited.values.get(segment_id)) is None:
+            continue
+        on_lattice = whole_offset(result, edited.labels) is not None
+        if on_lattice or (edited.labels.voxels == value).any():
+            home = edited
+        else:
+            del edited.values[segment_id]
+    return home
 
 
 def _new_layer(result: Volume, node: Any) -> EditedLayer:

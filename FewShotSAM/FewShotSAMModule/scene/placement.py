@@ -90,8 +90,7 @@ def placed_volume(voxels: np.ndarray, affine: np.ndarray, name: str, **fields: A
     if not np.isfinite(lps).all() or not (spacing > 1e-9).all():
         raise InputError(f"{name}: its IJK to RAS matrix is degenerate; repair its header")
     direction = lps[:3, :3] / spacing
-    cosines = np.abs(direction.T @ direction - np.eye(3)).max()
-    skew = float(np.degrees(np.arcsin(min(1.0, cosines))))
+    skew = _skew(direction)
     if skew > _LARGEST_SKEW_DEGREES:
         raise InputError(
             f"{name}: its axes are skewed by {skew:.0f} degrees; resample it to a grid with right "
@@ -103,3 +102,9 @@ def placed_volume(voxels: np.ndarray, affine: np.ndarray, name: str, **fields: A
     return Volume(
         voxels, tuple(spacing), tuple(lps[:3, 3]), direction, name=name, notes=notes, **fields
     )
+
+
+def _skew(direction: np.ndarray) -> float:
+    """Degrees that the columns of a 3x3 of unit vectors are off right angles, at most."""
+    cosines = np.abs(direction.T @ direction - np.eye(3)).max()
+    return float(np.degrees(np.arcsin(min(1.0, cosines))))

@@ -121,11 +121,7 @@ def painted_supports(
     if not present:
         what = "it has no segments" if not infos else "nothing is painted within the volume"
         raise InputError(f"{name}: {what} {volume.name}; paint the structure on at least one slice")
-    # Labels count the segments that have voxels, so that they have no gaps.
-    renumber = np.zeros(len(infos) + 1, np.uint16)
-    renumber[present] = np.arange(1, len(present) + 1)
-    kept = {int(renumber[value]): infos[value - 1] for value in present}
-    maps = [renumber[one].astype(np.uint8 if len(present) < 256 else np.uint16) for one in maps]
+    kept, maps = _without_gaps(maps, present, infos)
     if axis == "auto":
         axis = _painted_axis(volume, maps)
     chosen = _slices_of_maps(volume, maps, axis, slices, name)
@@ -137,6 +133,22 @@ def painted_supports(
             supports.append(Support.from_labels(volume, labels, axis=axis, slices=numbers))
     used = {label for support in supports for label in support.names}
     return tuple(supports), {label: info for label, info in kept.items() if label in used}
+
+
+def _without_gaps(
+    maps: Sequence[np.ndarray], present: Sequence[int], infos: Sequence[SegmentInfo]
+) -> tuple[dict[int, SegmentInfo], list[np.ndarray]]:
+    """Label -> segment, and the maps with these labels, which count the segments that have voxels.
+
+    Args:
+        maps: labels (k, j, i), the places in ``infos`` from 1.
+        present: the labels that any of them has, rising.
+    """
+    renumber = np.zeros(len(infos) + 1, np.uint16)
+    renumber[present] = np.arange(1, len(present) + 1)
+    kept = {int(renumber[value]): infos[value - 1] for value in present}
+    kind = np.uint8 if len(present) < 256 else np.uint16
+    return kept, [renumber[one].astype(kind) for one in maps]
 
 
 def _label_maps(volume: Volume, layers: Sequence[Layer], order: list[str]) -> list[np.ndarray]:
