@@ -26,8 +26,8 @@ try:
 except ImportError:  # a source checkout, where it lies one folder up
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from FewShotSAMModule import logic as runs
-from FewShotSAMModule.sample_data import register_sample_data
+from FewShotSAMModule.runs import logic as runs
+from FewShotSAMModule.scene.sample_data import register_sample_data
 
 
 class FewShotSAM(ScriptedLoadableModule):
@@ -64,7 +64,7 @@ class FewShotSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self) -> None:
         """The module is opened for the first time."""
-        from FewShotSAMModule.panel import Panel
+        from FewShotSAMModule.panel.panel import Panel
 
         ScriptedLoadableModuleWidget.setup(self)
         root = slicer.util.loadUI(self.resourcePath("UI/FewShotSAM.ui"))
@@ -106,7 +106,7 @@ class FewShotSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         super().onReload()
 
     def _bind(self) -> None:
-        from FewShotSAMModule.parameters import FewShotSAMParameters
+        from FewShotSAMModule.panel.parameters import FewShotSAMParameters
 
         self.panel.ui.segmentEditor.setMRMLSegmentEditorNode(_editor_node())
         self.panel.set_parameters(FewShotSAMParameters(self.logic.getParameterNode()))
@@ -171,10 +171,13 @@ class FewShotSAMTest(ScriptedLoadableModuleTest):
     """The self test of Slicer's Reload & Test; needs PyTorch installed and no download."""
 
     def setUp(self) -> None:
+        """An empty scene."""
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        from FewShotSAMModule import dependencies, self_test
+        """Every step, each in a scene of its own."""
+        from FewShotSAMModule import self_test
+        from FewShotSAMModule.installation import dependencies
 
         if lacking := dependencies.missing("embedded"):
             self.skipTest(f"not installed: {', '.join(one.name for one in lacking)}")

@@ -1,1 +1,1 @@
-"""The parts of the 3D Slicer module: scene, job, panel. Importing this loads nothing."""
+"""The Slicer module by floor: scene, installation; runs; panel. None is loaded."""

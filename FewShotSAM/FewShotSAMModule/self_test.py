@@ -16,9 +16,9 @@ import slicer
 
 from FewShotSAMLib import InputError
 
-from .sample_data import add_segmentation, add_volume
-from .segments import read_segments
-from .slice_edits import read_slice
+from .scene.sample_data import add_segmentation, add_volume
+from .scene.segments import read_segments
+from .scene.slice_edits import read_slice
 
 # Small, so that the whole test takes a minute on a laptop.
 _SHAPE, _SPACING = (24, 128, 128), (2.5, 2.5, 8.0)

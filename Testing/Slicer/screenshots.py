@@ -15,11 +15,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "FewShotSAM"), str(Path(__file__).resolve(
 
 import numpy as np
 import slicer
-from FewShotSAMModule.overlays import show_confidence
-from FewShotSAMModule.point_lists import PromptPoints
-from FewShotSAMModule.results import ResultWriter
-from FewShotSAMModule.supports import read_supports
-from FewShotSAMModule.volumes import read_volume_node
+from FewShotSAMModule.scene.overlays import show_confidence
+from FewShotSAMModule.scene.point_lists import PromptPoints
+from FewShotSAMModule.scene.results import ResultWriter
+from FewShotSAMModule.scene.supports import read_supports
+from FewShotSAMModule.scene.volumes import read_volume_node
 from scene_nodes import add_segmentation, add_volume, new_application
 from slice_view import SliceView, save_picture
 

@@ -199,7 +199,7 @@ def shell(monkeypatch: Any, parameters: Callable[[], Parameters]) -> ModuleType:
         setattr(base, made.__name__, made)
     monkeypatch.setitem(sys.modules, base.__name__, base)
     sys.modules["slicer.i18n"].translate = lambda context, text: text
-    node = ModuleType("FewShotSAMModule.parameters")
+    node = ModuleType("FewShotSAMModule.panel.parameters")
     node.FewShotSAMParameters = lambda _: parameters()
     monkeypatch.setitem(sys.modules, node.__name__, node)
     monkeypatch.setattr(slicer.app, "connect", lambda signal, slot: None, raising=False)

@@ -16,8 +16,11 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import slicer
 before = set(sys.modules)
-import FewShotSAMModule.logic, FewShotSAMModule.sample_data, FewShotSAMModule.dependencies
-import FewShotSAMModule.choices, FewShotSAMModule.needed_networks
+from FewShotSAMModule.installation import dependencies
+from FewShotSAMModule.runs import logic
+from FewShotSAMModule.scene import sample_data
+from FewShotSAMModule.panel import choices
+from FewShotSAMModule.installation import needed_networks
 new = {name.split(".")[0] for name in set(sys.modules) - before}
 heavy = {"torch", "scipy", "sklearn", "SimpleITK", "PIL", "safetensors", "psutil", "tqdm"}
 print("loaded:", *sorted(new & heavy))

@@ -12,10 +12,12 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("torch", reason="segmenting needs PyTorch")
 
-from FewShotSAMModule import logic, sample_data, self_test  # noqa: E402
-from FewShotSAMModule.segments import read_segments  # noqa: E402
-from FewShotSAMModule.slice_edits import read_slice  # noqa: E402
-from FewShotSAMModule.volumes import read_volume_node  # noqa: E402
+from FewShotSAMModule import self_test  # noqa: E402
+from FewShotSAMModule.runs import logic  # noqa: E402
+from FewShotSAMModule.scene import sample_data  # noqa: E402
+from FewShotSAMModule.scene.segments import read_segments  # noqa: E402
+from FewShotSAMModule.scene.slice_edits import read_slice  # noqa: E402
+from FewShotSAMModule.scene.volumes import read_volume_node  # noqa: E402
 
 # Saving and loading a bundle needs the application's I/O manager.
 NEEDS_APPLICATION = {"save_and_load"}

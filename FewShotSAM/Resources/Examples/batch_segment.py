@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from FewShotSAMModule import logic
-from FewShotSAMModule.dependencies import missing
-from FewShotSAMModule.job import JobError
+from FewShotSAMModule.installation.dependencies import missing
+from FewShotSAMModule.runs import logic
+from FewShotSAMModule.runs.job import JobError
 
 from FewShotSAMLib import InputError
 

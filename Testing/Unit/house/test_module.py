@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 MODULE = Path(__file__).resolve().parents[3] / "FewShotSAM"
-PARTS = sorted((MODULE / "FewShotSAMModule").glob("*.py"))
+PARTS = sorted((MODULE / "FewShotSAMModule").rglob("*.py"))
 FILES = [MODULE / "FewShotSAM.py", *PARTS]
 
 # What Slicer's Python always has. Everything else is imported where it is used, after a person
@@ -49,16 +49,20 @@ def imports(path: Path) -> list[tuple[str, tuple[str, ...]]]:
     return found
 
 
-def relative(path: Path) -> set[str]:
-    """Stems of the module's own files that a file imports."""
-    found = set()
+def dotted(path: Path) -> str:
+    """The name that a file is imported by."""
+    return ".".join(path.relative_to(MODULE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def own_imports(path: Path) -> set[str]:
+    """Dotted names of the module's own files that a file imports."""
+    known, found = {dotted(part) for part in PARTS}, set()
     for name, names in imports(path):
-        if name == ".":
-            found |= set(names)
-        elif name.startswith("."):
-            found.add(name[1:].split(".")[0])
-        elif name.split(".")[0] == "FewShotSAMModule":
-            found |= {name.split(".")[1]} if "." in name else set(names)
+        if name.startswith("."):
+            level = len(name) - len(name.lstrip("."))
+            folder = path.parents[level - 1].relative_to(MODULE)
+            name = ".".join([*folder.parts, *filter(None, [name.lstrip(".")])])
+        found |= {name, *(f"{name}.{one}" for one in names)} & known
     return found
 
 
@@ -66,7 +70,7 @@ def uses_qt(path: Path) -> bool:
     return any(name.split(".")[0] in QT for name, _ in imports(path))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=dotted)
 def test_nothing_that_has_to_be_installed_is_imported_with_the_module(path):
     for name, names in imports(path):
         top = name.split(".")[0]
@@ -79,17 +83,21 @@ def test_nothing_that_has_to_be_installed_is_imported_with_the_module(path):
 
 
 def test_what_needs_no_window_imports_nothing_that_does():
-    with_qt = {path.stem for path in PARTS if uses_qt(path)}
-    assert {"panel", "installation", "review_panel"} <= with_qt
+    with_qt = {dotted(path) for path in PARTS if uses_qt(path)}
+    # A section is made of widgets, whatever it imports.
+    with_qt |= {dotted(path) for path in PARTS if path.stem.endswith("_section")}
+    panel = "FewShotSAMModule.panel."
+    assert {panel + "panel", panel + "installation_section", panel + "review_section"} <= with_qt
     # Parameters are bound to widgets by Slicer, so they count as the panel.
-    with_qt.add("parameters")
+    with_qt.add(panel + "parameters")
     for path in PARTS:
-        if path.stem not in with_qt:
-            assert not relative(path) & with_qt, path.name
+        if dotted(path) not in with_qt:
+            assert not own_imports(path) & with_qt, path.name
 
 
 def test_the_panel_is_loaded_when_it_is_opened():
     """Slicer imports every module at its start."""
     shell = MODULE / "FewShotSAM.py"
     assert not uses_qt(shell)
-    assert not relative(shell) & {path.stem for path in PARTS if uses_qt(path)}
+    assert own_imports(shell)
+    assert not own_imports(shell) & {dotted(path) for path in PARTS if uses_qt(path)}

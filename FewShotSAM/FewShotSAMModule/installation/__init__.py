@@ -1,0 +1,1 @@
+"""What has to be there before networks run, packages and weights, and how they get there."""

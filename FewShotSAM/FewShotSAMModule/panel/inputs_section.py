@@ -1,0 +1,153 @@
+"""What is segmented and what is painted: the choices, the list of structures, the direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from FewShotSAMLib import InputError
+
+from ..scene.painted import painted_axis
+from .choices import SupportSource
+from .context import Context
+from .shown_slices import ShownSlices
+from .structures_list import StructuresList
+from .timers import once_timer
+
+_REST_MS = 200
+
+
+class InputsSection(slicer.util.VTKObservationMixin):
+    """Follows the parameters, and the segments of what is painted.
+
+    Attributes:
+        structures: the list.
+
+    Args:
+        shown: is told the painted direction.
+        another: called when another volume or segmentation is chosen, with whether it is the
+            volume.
+    """
+
+    def __init__(
+        self, context: Context, shown: ShownSlices, another: Callable[[bool], None]
+    ) -> None:
+        slicer.util.VTKObservationMixin.__init__(self)
+        self._context, self._shown, self._another = context, shown, another
+        self._seen: tuple[Any, Any] = (None, None)
+        self._list_soon = once_timer(_REST_MS, self._list)
+        ui = context.ui
+        self.structures = StructuresList(ui, self._on_ticks)
+        ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_segmentation)
+        _typed(ui.supportFileEdit).connect("textChanged(QString)", self._on_support_file)
+        _typed(ui.fobWeightsEdit).connect("textChanged(QString)", self._on_fob_weights)
+
+    def choose_volume(self) -> None:
+        """The first one of the scene, where none is chosen."""
+        parameters = self._context.parameters
+        if parameters.volume is None:
+            # Label maps are scalar volumes too.
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            plain = (v for v in volumes if not v.IsA("vtkMRMLLabelMapVolumeNode"))
+            parameters.volume = next(plain, None)
+
+    def show_unbound(self) -> None:
+        """Shows the parameters that no `SlicerParameterName` binds; a script or a scene that was
+        loaded into this one changes them as well."""
+        ui, p = self._context.ui, self._context.parameters
+        ui.segmentationSelector.setCurrentNode(p.supportSegmentation)
+        for edit, path in ((ui.supportFileEdit, p.supportFile), (ui.fobWeightsEdit, p.fobWeights)):
+            if edit.currentPath != path:  # or the cursor would leave its place
+                edit.currentPath = path
+
+    def show(self) -> None:
+        """Shows the chosen volume and segmentation, where they are others than before."""
+        p, editor = self._context.parameters, self._context.ui.segmentEditor
+        before, self._seen = self._seen, (p.volume, p.supportSegmentation)
+        if self._seen != before:
+            self._show_segmentation()
+            editor.setSegmentationNode(p.supportSegmentation)
+            editor.setSourceVolumeNode(p.volume)
+            self._another(p.volume is not before[0])
+
+    def forget(self) -> None:
+        """The scene goes away."""
+        self._seen = (None, None)
+        self._context.ui.segmentEditor.setSegmentationNode(None)
+
+    def close(self) -> None:
+        """The widget goes away."""
+        self.removeObservers()
+
+    def _show_segmentation(self) -> None:
+        node = self._context.parameters.supportSegmentation
+        self.removeObservers()
+        if node is not None:
+            segmentation = node.GetSegmentation()
+            for event in (
+                segmentation.SegmentAdded, segmentation.SegmentRemoved,
+                segmentation.SegmentModified, segmentation.SegmentsOrderModified,
+                segmentation.SourceRepresentationModified,
+            ):  # fmt: skip
+                self.addObserver(segmentation, event, self._on_segments)
+            volume = self._context.volume
+            if volume is not None and not segmentation.GetNumberOfSegments():
+                node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        self._list()
+
+    def _list(self) -> None:
+        """The segments may have changed: their list, and the direction they are painted in."""
+        p = self._context.parameters
+        if p is None:
+            return
+        self.structures.show(p.supportSegmentation, p.skippedStructures)
+        self._shown.painted = None
+        try:
+            self._shown.painted = self._painted()
+        except InputError as problem:
+            self._context.say(str(problem))
+        self._context.refresh()
+
+    def _painted(self) -> str | None:
+        p = self._context.parameters
+        if p.supportSource is SupportSource.file:
+            return _file_axis(p.supportFile)
+        if p.volume is None or p.supportSegmentation is None:
+            return None
+        return painted_axis(p.volume, p.supportSegmentation, self.structures.chosen)
+
+    def _on_segments(self, _caller: Any, _event: Any) -> None:
+        self._list_soon.start()
+
+    def _on_segmentation(self, node: Any) -> None:
+        if self._context.parameters is not None:
+            self._context.parameters.supportSegmentation = node
+
+    def _on_support_file(self, path: str) -> None:
+        if self._context.parameters is not None:
+            self._context.parameters.supportFile = path
+            self._list()
+
+    def _on_fob_weights(self, path: str) -> None:
+        if self._context.parameters is not None:
+            self._context.parameters.fobWeights = path
+
+    def _on_ticks(self, skipped: list[str]) -> None:
+        self._context.parameters.skippedStructures = skipped
+        self._list()
+
+
+def _file_axis(path: str) -> str | None:
+    from FewShotSAMLib import Support
+
+    return Support.load(path).axis if path and Path(path).is_file() else None
+
+
+def _typed(path_edit: Any) -> Any:
+    """The line of a ctkPathLineEdit, which itself is silent about a path that does not fit its
+    filter, and about one that is cleared."""
+    return path_edit.findChildren(qt.QLineEdit)[0]

@@ -1,0 +1,251 @@
+"""The panel: builds its sections, gathers what there is, and applies what may be done.
+
+What may be done when is decided in `state`. Sections know a `Context` and what they are handed
+here; none of them knows the panel.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from ..installation.needed_networks import is_fob_weights
+from ..runs.kept_review import KeptReview
+from . import state as states
+from .context import Context
+from .inputs_section import InputsSection
+from .installation_section import InstallationSection
+from .prompts_section import PromptsSection
+from .request import Request
+from .review_section import ReviewSection
+from .run_section import RunSection
+from .shown_slices import ShownSlices
+from .state import Facts, panel_state
+from .support_section import SupportSection
+from .timers import once_timer
+
+_REST_MS = 50
+
+
+class Panel(slicer.util.VTKObservationMixin):
+    """The widgets of the module and what they do.
+
+    Args:
+        ui: the widgets of FewShotSAM.ui, by name.
+        logic: a `FewShotSAMLogic`.
+    """
+
+    def __init__(self, ui: Any, logic: Any) -> None:
+        slicer.util.VTKObservationMixin.__init__(self)
+        self.ui = ui
+        self._bound = None
+        self._hint = ""
+        self._soon = once_timer(_REST_MS, self.refresh)
+        self.review = KeptReview()
+        self.shown = ShownSlices(lambda: self.parameters, self.review)
+        self.context = Context(
+            ui, logic, place=self.shown.place, view=self.shown.view, say=self.say,
+            refresh=self.refresh, refresh_soon=self.refresh_soon, job=self.job,
+        )  # fmt: skip
+        self._build_sections()
+        ui.segmentEditor.defaultTerminologyEntrySettingsKey = "FewShotSAM/DefaultTerminologyEntry"
+        ui.copyPythonButton.connect("clicked(bool)", self._on_copy)
+        ui.cancelButton.connect("clicked(bool)", self._on_cancel)
+        self.addObserver(
+            slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._on_node_removed
+        )
+
+    def _build_sections(self) -> None:
+        context = self.context
+        self.inputs = InputsSection(context, self.shown, self._on_other_inputs)
+        self.structures = self.inputs.structures
+        self.request = Request(context, self.structures, self.shown)
+        self.installation = InstallationSection(context)
+        self.runs = RunSection(context, self.request, self.review, self.installation.ensure)
+        self.supports = SupportSection(
+            context, self.structures, self.review, self.runs.segment_volume
+        )
+        self.review_section = ReviewSection(context, self.review)
+        self.prompts = PromptsSection(context, self.runs.segment_slice)
+
+    # Life of the module's widget
+
+    def enter(self) -> None:
+        """The module is shown."""
+        self.ui.segmentEditor.setupViewObservations()
+        self.ui.segmentEditor.installKeyboardShortcuts()
+        self.removeObservers(self._on_view)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._on_view)
+        self.refresh()
+        if self.parameters.keepWarm:
+            self.installation.greet()
+
+    def exit(self) -> None:
+        """Another module is shown. A run goes on; its points are put away."""
+        self.prompts.hide()
+        self.ui.segmentEditor.setActiveEffect(None)
+        self.ui.segmentEditor.uninstallKeyboardShortcuts()
+        self.ui.segmentEditor.removeViewObservations()
+        self.removeObservers(self._on_view)
+
+    def close(self) -> None:
+        """The widget goes away."""
+        self.set_parameters(None)
+        self.runs.watch.stop()
+        self.installation.stop()
+        self.inputs.close()
+        self.removeObservers()
+
+    @property
+    def parameters(self) -> Any:
+        """The `FewShotSAMParameters`; None while the scene is closed."""
+        return self.context.parameters
+
+    def set_parameters(self, parameters: Any | None) -> None:
+        """Binds the widgets to another parameter node; None while the scene is closed."""
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self._bound)
+            self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._on_modified)
+        if parameters is None:
+            self._let_go()
+        self.context.parameters = parameters
+        if parameters is None:
+            return
+        self._bound = parameters.connectGui(self.ui)
+        self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._on_modified)
+        self.inputs.show_unbound()
+        self.inputs.choose_volume()
+        self.inputs.show()
+        self.refresh()
+
+    def _let_go(self) -> None:
+        self.runs.drop()
+        self.installation.forget()
+        self.prompts.hide()
+        self.review.show(None, None)
+        self.inputs.forget()
+        self.ui.segmentEditor.removeViewObservations()
+
+    # What there is, and what is shown of it
+
+    def job(self) -> str:
+        """What is going on, one of the words of `state`."""
+        if self.installation.busy:
+            return states.INSTALLING
+        if not self.runs.watch.busy:
+            return states.IDLE
+        return states.CANCELLING if self.runs.watch.cancelling else states.RUNNING
+
+    @property
+    def idle(self) -> bool:
+        """Whether neither a run nor an installation is going on."""
+        return self.context.idle
+
+    def say(self, text: str) -> None:
+        """One line under the buttons."""
+        self.ui.statusText.text = text
+
+    def facts(self) -> Facts:
+        """What there is at this moment."""
+        place, review = self.shown.place(), self.review.review
+        return Facts(
+            **self._choices(),
+            segments=len(self.structures.segments),
+            chosen=len(self.structures.chosen),
+            job=self.job(),
+            slices=self.shown.count(),
+            current_slice=place[1] if place else None,
+            to_install=self.installation.packages,
+            to_download=self.installation.weights,
+            reviewed=review is not None,
+            doubtful=len(review.doubtful) if review else 0,
+            decision=self.review.decision(place),
+            has_prompts=self.prompts.shown,
+            undoable=self.context.last is not None,
+        )
+
+    def _choices(self) -> dict[str, Any]:
+        """The facts that the parameters say."""
+        p = self.parameters
+        volume, drawn, output = p.volume, p.supportSegmentation, p.output
+        return {
+            "volume": volume.GetName() if volume else "",
+            "source": p.supportSource,
+            "segmentation": drawn.GetName() if drawn else "",
+            "support_file": p.supportFile,
+            "support_file_exists": bool(p.supportFile) and Path(p.supportFile).is_file(),
+            "method": p.method,
+            "fob_weights": p.fobWeights,
+            "fob_weights_known": is_fob_weights(p.fobWeights),
+            "into": p.into,
+            "output": output.GetName() if output else "",
+            "output_is_support": output is not None and output is drawn,
+            "first": p.firstSlice,
+            "last": p.lastSlice,
+        }
+
+    def refresh(self) -> None:
+        """Applies the decisions to the widgets."""
+        if self.parameters is None:
+            return
+        self.installation.look(self.request.networks())
+        state = panel_state(self.facts())
+        for name, enabled in state.enabled.items():
+            getattr(self.ui, name).enabled = enabled
+        for name, visible in state.visible.items():
+            getattr(self.ui, name).visible = visible
+        self._show_hints(state)
+        place = self.shown.place()
+        self.review_section.follow(place)
+        self.prompts.follow(place)
+
+    def _show_hints(self, state: states.PanelState) -> None:
+        self.ui.segmentVolumeButton.toolTip = state.hint or _("Segment all slices, or the range")
+        self.ui.segmentSliceButton.toolTip = state.slice_hint or _("Segment the slice shown")
+        # A hint goes when what it asked for is done; what a run said stays.
+        if self.idle and (state.hint or self.ui.statusText.text == self._hint):
+            self.say(state.hint)
+            self._hint = state.hint
+
+    def refresh_soon(self, *_: Any) -> None:
+        """Many events, one refresh."""
+        self._soon.start()
+
+    # What happens
+
+    def _on_other_inputs(self, another_volume: bool) -> None:
+        self.prompts.hide()
+        if another_volume:
+            self.review.find(self.context.volume)
+
+    def _on_modified(self, _caller: Any, _event: Any) -> None:
+        self.inputs.show_unbound()
+        self.inputs.show()
+        self.refresh_soon()
+
+    def _on_view(self, _caller: Any, _event: Any) -> None:
+        self.refresh_soon()
+
+    def _on_node_removed(self, _caller: Any, _event: Any) -> None:
+        if self.parameters is None:
+            return
+        if self.review.gone:
+            self.review.find(self.context.volume)
+        self.refresh_soon()
+
+    def _on_cancel(self, _checked: bool) -> None:
+        self.runs.watch.cancel()
+        self.installation.cancel()
+        self.refresh()
+
+    def _on_copy(self, _checked: bool) -> None:
+        text = self.request.script(inspect.signature(self.context.logic.segment))
+        qt.QApplication.clipboard().setText(text)
+        self.say(_("The script is on the clipboard."))

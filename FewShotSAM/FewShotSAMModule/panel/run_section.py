@@ -1,0 +1,195 @@
+"""Starts runs and takes their results: a volume, a slice, and undo."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from FewShotSAMLib import InputError
+
+from ..runs.kept_review import KeptReview
+from ..runs.progress_text import done_line
+from ..runs.watch import RunWatch
+from .context import Context
+from .request import Request
+
+# Calls what is handed over once everything is there that networks need.
+Ensure = Callable[[dict[str, "str | None"], Callable[[], None]], None]
+
+
+class RunSection:
+    """One run at a time.
+
+    Attributes:
+        watch: polls the run.
+
+    Args:
+        request: what the panel's choices ask for.
+        review: takes results.
+        ensure: see `InstallationSection.ensure`.
+    """
+
+    def __init__(
+        self, context: Context, request: Request, review: KeptReview, ensure: Ensure
+    ) -> None:
+        self._context, self._request, self._review, self._ensure = context, request, review, ensure
+        self.watch = RunWatch(context.ui, context.say)
+        self._slice_run: tuple[Any, int, int] | None = None
+        ui = context.ui
+        ui.segmentSliceButton.connect("clicked(bool)", lambda _: self.segment_slice())
+        ui.segmentVolumeButton.connect("clicked(bool)", lambda _: self.segment_volume())
+        ui.undoResultButton.connect("clicked(bool)", self._on_undo)
+
+    def drop(self) -> None:
+        """The scene goes away."""
+        self.watch.drop()
+        self._context.last = None
+
+    def segment_volume(self) -> None:
+        """The volume, or the range of it that was asked for."""
+        context, request = self._context, self._request
+        volume = context.volume
+
+        def begin() -> Any:
+            inputs = request.inputs()
+            return context.logic.segment(
+                volume, **inputs, **request.options(), range=request.range(), wait=False,
+                before_change=context.before_change(inputs["output_segmentation"]),
+            )  # fmt: skip
+
+        self._start(begin, lambda run: self._volume_done(volume, run))
+
+    def segment_slice(
+        self,
+        prompts: Any = None,
+        *,
+        commit: bool = True,
+        done: Callable[[Any], None] | None = None,
+    ) -> None:
+        """The slice that is shown.
+
+        Args:
+            prompts: label -> points instead of the chosen ones.
+            commit: write it; False only looks.
+            done: called with the run when it is done.
+        """
+        context = self._context
+        volume, place = context.volume, context.place()
+        if place is None:
+            return
+        axis, index, _view = place
+        if commit:
+            self._take_back_same_slice(axis, index)
+        asked = self._asked_of_slice(commit)
+
+        def begin() -> Any:
+            return context.logic.segment_slice(
+                volume, slice_index=index, prompts=prompts, commit=commit, wait=False,
+                before_change=context.before_change(asked["output_segmentation"]), **asked,
+            )  # fmt: skip
+
+        over = self._slice_done if commit else self._slice_seen
+        self._start(begin, lambda run: over(axis, index, run, done))
+
+    def _asked_of_slice(self, commit: bool) -> dict[str, Any]:
+        asked = {**self._request.slice_options(), **self._request.inputs()}
+        if commit and asked["output_segmentation"] is None and self._review.node is not None:
+            # A slice corrects the result that is being looked at.
+            asked["output_segmentation"] = self._review.node
+            asked["overwrite"] = "unlocked"
+        return asked
+
+    def _start(self, begin: Callable[[], Any], over: Callable[[Any], None]) -> None:
+        """Begins a run once everything that it needs is there."""
+        if self._context.idle:
+            self._ensure(self._request.networks(), lambda: self._begin(begin, over))
+
+    def _begin(self, begin: Callable[[], Any], over: Callable[[Any], None]) -> None:
+        context = self._context
+        try:
+            run = begin()
+        except InputError as problem:
+            context.say(str(problem))
+            return
+        context.say(_("Starting..."))
+        self.watch.start(run, lambda run: self._over(run, over))
+        context.refresh()
+
+    def _over(self, run: Any, over: Callable[[Any], None]) -> None:
+        context = self._context
+        if run.state == "done":
+            over(run)
+        elif run.state == "cancelled":
+            context.say(_("Cancelled: the scene is as it was before."))
+        else:
+            context.say(run.message)
+        if not context.parameters.keepWarm:
+            context.logic.worker().close()
+        context.refresh()
+
+    def _volume_done(self, volume: Any, run: Any) -> None:
+        context, result = self._context, run.result
+        context.last = run
+        self._review.take(volume, run, context.parameters.doubtfulBelow)
+        context.ui.deviceText.text = result.device
+        context.say(self._said_of(run))
+        context.ui.reviewSection.collapsed = False
+
+    def _said_of(self, run: Any) -> str:
+        """One line on a volume's result."""
+        result, review = run.result, self._review.review
+        present = {one.label for one in result.slices if one.present}
+        found = {label: name for label, name in result.names.items() if label in present}
+        doubtful = len(review.doubtful) if review else 0
+        line = done_line(found, self.watch.pace.elapsed, result.device, doubtful)
+        held = sum(run.held_back.values())
+        if held:
+            line += " " + _("{n} voxels of other segments were kept.").format(n=held)
+        return " ".join([line, *run.notes])
+
+    def _slice_done(
+        self, axis: int, index: int, run: Any, done: Callable[[Any], None] | None
+    ) -> None:
+        context = self._context
+        context.last, self._slice_run = run, (run, axis, index)
+        self._review.take_slice(axis, run, context.parameters.doubtfulBelow)
+        results = run.answer.preview.results
+        found = [run.segments[r.label].name for r in results if r.present]
+        said = ", ".join(found) or _("nothing found")
+        context.say(_("Slice {index}: {said}.").format(index=index, said=said))
+        if done is not None:
+            done(run)
+
+    def _slice_seen(
+        self, _axis: int, _index: int, run: Any, done: Callable[[Any], None] | None
+    ) -> None:
+        self._context.say("")
+        if done is not None:
+            done(run)
+
+    def _take_back_same_slice(self, axis: int, index: int) -> None:
+        """The slice is segmented again: what the last run wrote there makes way, so that one undo
+        still gives back what was there before."""
+        context = self._context
+        if context.last is not None and self._slice_run == (context.last, axis, index):
+            with contextlib.suppress(InputError):  # what was edited since stays
+                context.last.undo()
+            context.last = None
+            if self._review.gone:
+                self._review.find(context.volume)
+
+    def _on_undo(self, _checked: bool) -> None:
+        context = self._context
+        change, context.last = context.last, None
+        try:
+            change.undo()
+            if (node := getattr(change, "node", None)) is not None:
+                self._review.forget(node, context.volume)
+            context.refresh()
+            context.say(_("The last change was taken back."))
+        except InputError as problem:
+            context.say(str(problem))
+            context.refresh()

@@ -1,0 +1,174 @@
+"""The result under review, kept with its segmentation: there again when the scene is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import slicer
+
+from ..scene.slice_edits import clear_slice, fill_slice, segments_by_label
+from ..scene.viewing import array_axis
+from .review import REJECTED, UNDECIDED, Review, judged
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .run import Run
+
+# Where a review is kept on its segmentation node.
+ATTRIBUTE = "FewShotSAM.Review"
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that a person can take back; `undo` raises InputError when it cannot be."""
+
+    undo: Callable[[], None]
+
+
+class KeptReview:
+    """A review, its segmentation, and what a person decides about its slices.
+
+    Attributes:
+        node: the segmentation under review, or None.
+        review: what is known of its slices, or None.
+        segment_ids: label -> id of its segment.
+        changed: called when another review is there, or this one says something else.
+    """
+
+    def __init__(self) -> None:
+        self.node: Any = None
+        self.review: Review | None = None
+        self.segment_ids: dict[int, str] = {}
+        self.changed: Callable[[], None] = lambda: None
+        # What rejected slices held, while the application runs.
+        self._removed: dict[int, np.ndarray] = {}
+
+    @property
+    def gone(self) -> bool:
+        """Whether the segmentation has left the scene."""
+        return self.node is not None and self.node.GetScene() is None
+
+    def take(self, volume: Any, run: Run, doubtful_below: float) -> None:
+        """Reviews the result of a volume; scores (0 to 1) below the limit are in doubt."""
+        result, axis = run.result, array_axis(volume, run.result.axis)
+        self.segment_ids = dict(run.segment_ids)
+        self.show(run.node, Review.of(result.slices, result.names, axis, doubtful_below))
+        self._keep()
+
+    def take_slice(self, axis: int, run: Run, doubtful_below: float) -> None:
+        """Reviews a slice that was segmented on its own: joins the review at hand, if it is one of
+        the same segmentation and direction."""
+        entries = judged(run.answer.preview.results)
+        if self.node is run.node and self.review and self.review.array_axis == axis:
+            self.review.update(entries)
+            self.segment_ids.update(run.segment_ids)
+            self._removed.pop(run.answer.preview.index, None)
+            self.changed()
+        else:
+            self.segment_ids = dict(run.segment_ids)
+            names = {label: info.name for label, info in run.segments.items()}
+            self.show(run.node, Review(entries, names, axis, doubtful_below))
+        self._keep()
+
+    def show(self, node: Any, review: Review | None) -> None:
+        """Another review; None for none."""
+        self.node, self.review = node, review
+        self._removed.clear()
+        self.changed()
+
+    def find(self, volume: Any) -> None:
+        """The newest review that the scene keeps of a volume, which may be None."""
+        self.show(None, None)
+        if volume is None:
+            return
+        for node in reversed(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")):
+            kept = node.GetAttribute(ATTRIBUTE)
+            if not kept or node.GetNodeReference("referenceImageGeometryRef") is not volume:
+                continue
+            try:
+                content = json.loads(kept)
+                self.segment_ids = {int(k): v for k, v in content["segment_ids"].items()}
+                self.show(node, Review.from_json(content["review"]))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue  # of another version, or edited by hand
+            return
+
+    def forget(self, node: Any, volume: Any) -> None:
+        """A result was taken back: its review goes, whether or not its segmentation stays, and the
+        newest other one of the volume is there."""
+        if node is not None and node.GetScene() is not None:
+            node.RemoveAttribute(ATTRIBUTE)
+        self.find(volume)
+
+    def slice_at(self, place: tuple[int, int, Any] | None) -> int | None:
+        """The slice at a place, None where no view shows one of this direction."""
+        if self.review is None or place is None or place[0] != self.review.array_axis:
+            return None
+        return place[1]
+
+    def decision(self, place: tuple[int, int, Any] | None) -> str:
+        """What was decided about the slice at a place."""
+        index = self.slice_at(place)
+        return UNDECIDED if index is None else self.review.decision(index)
+
+    def decide(
+        self, volume: Any, index: int, decision: str, before_change: Callable[[], None] | None
+    ) -> Change | None:
+        """Keeps a decision about a slice. Rejecting takes its voxels out of the segmentation, and
+        accepting it after all puts them back.
+
+        Returns:
+            What was changed in the scene, or None where nothing was.
+
+        Raises:
+            InputError: the segmentation cannot be changed. The review is as it was.
+        """
+        before, held = self.review.decision(index), self._removed.get(index)
+        change = self._edit(volume, index, decision, before_change)
+        self._set_decision(index, decision)
+        if change is None:
+            return None
+
+        def undo() -> None:
+            change.undo()
+            self._removed.pop(index, None)
+            if held is not None:
+                self._removed[index] = held
+            self._set_decision(index, before)
+
+        return Change(undo)
+
+    def _edit(
+        self, volume: Any, index: int, decision: str, before_change: Callable[[], None] | None
+    ) -> Any:
+        axis = self.review.array_axis
+        if decision == REJECTED:
+            self._removed[index], change = clear_slice(
+                volume, self.node, self.segment_ids, axis, index, before_change
+            )
+            return change
+        if index not in self._removed:
+            return None
+        segments = segments_by_label(self.node, self.segment_ids)
+        change = fill_slice(
+            volume, self.node, segments, axis, index, self._removed[index],
+            before_change=before_change,
+        )  # fmt: skip
+        del self._removed[index]
+        return change
+
+    def _set_decision(self, index: int, decision: str) -> None:
+        self.review.decide(index, decision)
+        self._keep()
+        self.changed()
+
+    def _keep(self) -> None:
+        if self.node is None or self.review is None:
+            return
+        ids = {str(label): segment_id for label, segment_id in self.segment_ids.items()}
+        content = {"segment_ids": ids, "review": self.review.to_json()}
+        self.node.SetAttribute(ATTRIBUTE, json.dumps(content))

@@ -1,0 +1,1 @@
+"""What lies in the scene, read and written: volumes, segmentations, supports, points, views."""

@@ -1,0 +1,85 @@
+"""FewShotSAM.py, opened and closed as Slicer does, and the examples of its logic."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+from FewShotSAMModule.scene import sample_data
+from panel_driver import application, parameters, segmentations, settle, slicer
+from panel_files import WITH_QT
+
+
+def test_the_shell_opens_closes_and_reloads(scene, monkeypatch):
+    application.start(scene, monkeypatch)
+    for name in WITH_QT:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    volume, painted = sample_data.add_generated_abdomen((12, 48, 56), (5.0, 6.0, 16.0))
+    made = []
+
+    def fresh():
+        there = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        made.append(parameters(volume=volume if there else None, supportSegmentation=None))
+        return made[-1]
+
+    module = application.shell(monkeypatch, fresh)
+    described = SimpleNamespace()
+    module.FewShotSAM(described)
+    assert described.categories == ["Segmentation"]
+    assert "not a medical device" in described.helpText
+    widget = module.FewShotSAMWidget(SimpleNamespace(isEntered=True))
+    widget.setup()
+    widget.enter()
+    settle()
+    ui = widget.panel.ui
+    assert "Choose or create a segmentation" in ui.statusText.text
+    ui.segmentationSelector.setCurrentNode(painted)
+    settle()
+    assert ui.segmentVolumeButton.enabled
+    widget.exit()
+    widget.enter()
+    assert len(made) == 1, "another module and back keeps the choices"
+    assert ui.segmentEditor.real.editor_node.GetSingletonTag() == "FewShotSAM"
+
+    scene.Clear(False)
+    settle()
+    assert len(made) == 2, "a new scene has new parameters"
+    assert "Choose a volume" in ui.statusText.text
+    widget.cleanup()
+    settle()
+
+
+def test_the_examples_of_the_logic_run(scene, monkeypatch, capsys):
+    application.start(scene, monkeypatch)
+    module = application.shell(monkeypatch, parameters)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    volume, painted = sample_data.add_generated_abdomen((12, 64, 64), (5.0, 5.0, 16.0))
+    volume.SetName("CT")
+    painted.SetName("Segmentation")
+    lines = module.FewShotSAMLogic.__doc__.splitlines()
+    code = "\n".join(line[8:] for line in lines if line.startswith(8 * " "))
+    assert code.count("logic.segment(") == 2
+    exec(compile(code, "example", "exec"), {"slicer": slicer})
+    assert capsys.readouterr().out.startswith("done ")
+    assert len(segmentations()) == 3
+
+
+def test_reload_reads_every_part_again(scene, monkeypatch):
+    """Slicer then reads FewShotSAM.py again, which imports what it needs, leaves first."""
+    application.start(scene, monkeypatch)
+    module = application.shell(monkeypatch, parameters)
+    widget = module.FewShotSAMWidget(SimpleNamespace(isEntered=True))
+    widget.setup()
+    before = {name: part for name, part in sys.modules.items() if is_part(name)}
+    rooms = {name.split(".")[1] for name in before if name.count(".") > 1}
+    assert {"scene", "installation", "runs", "panel"} <= rooms
+    try:
+        widget.cleanup()
+        widget.onReload()
+        assert not [name for name in sys.modules if is_part(name)]
+    finally:
+        sys.modules.update(before)
+
+
+def is_part(name):
+    return name.split(".")[0] in ("FewShotSAMModule", "FewShotSAMLib")
