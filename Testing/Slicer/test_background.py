@@ -10,7 +10,7 @@ from FewShotSAMModule.background import Background, step_line
 from FewShotSAMModule.install_steps import InstallCancelled, InstallError, PackageStep, WeightsStep
 
 
-def wait(background, seconds=10.0):
+def wait(background, seconds=600.0):
     end = time.monotonic() + seconds
     while not background.over:
         assert time.monotonic() < end
