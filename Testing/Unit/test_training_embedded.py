@@ -275,7 +275,7 @@ def test_whichever_ends_a_run_first_sets_its_pace():
     assert Length(minutes=0.5, steps=4).share(run) == 1
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_the_command_trains_logs_and_resumes(tmp_path, capsys):
     """One step of the real network, run as a person would."""
     folder = tmp_path / "a run"
