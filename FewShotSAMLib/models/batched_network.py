@@ -41,8 +41,7 @@ class BatchedNetwork(ABC):
     ) -> None:
         self.card = card
         self.input_size = self.side_of(network)
-        self.dtype = choose_precision(device, precision)
-        self.network = network
+        self.network, self._precision = network, precision
         self._runner = BatchRunner(network, device, card.name, memory or MemoryPolicy())
         self._begins_on_cpu = device.type == "cpu"
         # On a CPU one slice keeps all cores busy, and its values stay in the caches.
@@ -57,6 +56,11 @@ class BatchedNetwork(ABC):
     def device(self) -> torch.device:
         """Where the network is now."""
         return self._runner.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its products where it is now: a network that left a GPU takes the CPU's."""
+        return choose_precision(self.device, self._precision)
 
     @abstractmethod
     def _encode(self, images: Tensor) -> tuple[Tensor, ...]:

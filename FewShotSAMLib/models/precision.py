@@ -7,17 +7,25 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from ..data.errors import InputError
+from .half_precision import compared
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_CLEARLY_FASTER = 0.9  # of float32's time; a tie goes to the format that rounds less
 
 
-def choose_precision(device: torch.device, asked: str = "auto") -> torch.dtype:
+def choose_precision(
+    device: torch.device, asked: str = "auto", *, training: bool = False
+) -> torch.dtype:
     """The format for matrix products and convolutions on a device.
 
-    "auto" takes bfloat16 where the hardware multiplies it itself: on CUDA since Ampere, on a CPU
-    with AVX-512 BF16 or AMX. CUDA cards with fast float16 only (Volta, Turing) take float16, all
-    others float32. Apple's GPUs stay at float32, where half precision gains little.
+    "auto" takes half precision where a small convolution is clearly faster with it, which is
+    measured once a machine (`half_precision`), and float32 elsewhere.
+
+    Args:
+        device: where the network computes.
+        asked: one of `PRECISIONS`.
+        training: for forward and backward passes.
 
     Raises:
         InputError: `asked` is not one of `PRECISIONS`.
@@ -26,11 +34,26 @@ def choose_precision(device: torch.device, asked: str = "auto") -> torch.dtype:
         raise InputError(f"precision {asked!r}: unknown; use one of {', '.join(PRECISIONS)}")
     if asked != "auto":
         return _FORMATS[asked]
-    if device.type == "cuda":
-        return _for_cuda(torch.cuda.get_device_capability(device))
-    if device.type == "cpu" and _cpu_multiplies_bf16():
+    half = half_in_question(device, training=training)
+    found = compared(device, half, training) if half else None
+    return half if found and found.ratio < _CLEARLY_FASTER else torch.float32
+
+
+def half_in_question(device: torch.device, *, training: bool = False) -> torch.dtype | None:
+    """The half precision that may be faster on a device, or None.
+
+    bfloat16 on CPUs and on CUDA since Ampere. Older CUDA cards with fast float16 (Volta, Turing)
+    take that, but not in training: small gradients vanish in it. Apple's GPUs stay at float32,
+    where half precision gains little.
+    """
+    if device.type == "cpu":
         return torch.bfloat16
-    return torch.float32
+    if device.type != "cuda":
+        return None
+    capability = torch.cuda.get_device_capability(device)
+    if capability >= (8, 0):
+        return torch.bfloat16
+    return torch.float16 if capability >= (7, 0) and not training else None
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager:
@@ -38,22 +61,3 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
-
-
-def _for_cuda(capability: tuple[int, int]) -> torch.dtype:
-    if capability >= (8, 0):
-        return torch.bfloat16
-    return torch.float16 if capability >= (7, 0) else torch.float32
-
-
-def _cpu_multiplies_bf16() -> bool:
-    """oneDNN takes bfloat16 on any AVX-512 machine, but without the instructions it is slower than
-    float32; so the processor is asked too, where this torch can tell."""
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return False
-    questions = [
-        getattr(torch.cpu, name, None)
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    ]
-    known = [ask for ask in questions if ask is not None]
-    return not known or any(ask() for ask in known)

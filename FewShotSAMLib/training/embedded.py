@@ -1,8 +1,8 @@
 """Training the embedded model: python -m FewShotSAMLib.training.embedded --minutes 60.
 
-Everything is generated on the training device. The schedule goes by the clock: pictures of 128
-pixels first, then 192, then 256, one cosine of the learning rate over the whole time. A run can be
-stopped and resumed; what is shipped is the moving average of the weights.
+Everything is generated on the training device. The schedule goes by the clock, or by steps:
+pictures of 128 pixels first, then 192, then 256, one cosine of the learning rate over the whole
+run. A run can be stopped and resumed; what is shipped is the moving average of the weights.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pickle
 import platform
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ..data.errors import InputError
 from ..models.devices import choose_device
 from ..models.embedded import WEIGHTS, save_network
 from ..models.embedded_network import EmbeddedConfig, EmbeddedNetwork
+from ..models.precision import autocast, choose_precision
 from ..weights.resources import sha256_of
 from .episodes import random_episodes, training_prompts
 from .losses import Losses, losses, synergy_maps, unit_features
@@ -33,7 +35,7 @@ from .run_log import append_row, print_row
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the schedule: up to `until` of the time, pictures of `size`, `pairs` a step."""
+    """A part of the schedule: up to `until` of the run, pictures of `size`, `pairs` a step."""
 
     until: float
     size: int
@@ -42,19 +44,22 @@ class Stage:
 
 STAGES = (Stage(0.4, 128, 12), Stage(0.7, 192, 6), Stage(1.0, 256, 4))
 TARGETS = 4
+CHECKED = 32  # pairs of a validation, eight at a time
 
 
 @torch.no_grad()
-def validate(network: EmbeddedNetwork, size: int, device: str, pairs: int = 32) -> dict[str, float]:
+def validate(
+    network: EmbeddedNetwork, size: int, device: str, pairs: int = CHECKED
+) -> dict[str, float]:
     """Mean Dice on fixed generated episodes, by the kind of prompt."""
-    generator = torch.Generator(device).manual_seed(20_000)
+    generator, where = torch.Generator(device).manual_seed(20_000), torch.device(device)
     scores: dict[str, list[Tensor]] = {}
-    for _ in range(pairs // 8):
-        e = random_episodes(8, TARGETS, size, generator, device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+    for start in range(0, pairs, 8):
+        e = random_episodes(min(8, pairs - start), TARGETS, size, generator, device)
+        with autocast(where, choose_precision(where)):
             s, q = network.encoder(e.support), network.encoder(e.query)
             maps = synergy_maps(unit_features(q), unit_features(s), e.support_masks)
-            picture = torch.arange(8, device=device).repeat_interleave(TARGETS)
+            picture = torch.arange(len(e.query), device=device).repeat_interleave(TARGETS)
             truth = e.query_masks.flatten(0, 1)
             for kind, name in enumerate(("points", "synpo", "mask", "box", "refine")):
                 prompts = training_prompts(
@@ -77,6 +82,7 @@ class Training:
     def __init__(self, device: str, seed: int, config: EmbeddedConfig | None = None) -> None:
         torch.manual_seed(seed)
         self.device, self.seed = device, seed
+        self.dtype = choose_precision(torch.device(device), training=True)
         self.network = EmbeddedNetwork(config).to(device, memory_format=torch.channels_last)
         self.average = EmbeddedNetwork(self.network.config).to(device).requires_grad_(False)
         self.average.load_state_dict(self.network.state_dict())
@@ -94,7 +100,7 @@ class Training:
             group["lr"] = rate
         generator = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + self.step)
         e = random_episodes(stage.pairs, TARGETS, stage.size, generator, self.device)
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+        with autocast(torch.device(self.device), self.dtype):
             parts = losses(self.network, e, generator)
         self.optimiser.zero_grad(set_to_none=True)
         parts.total.backward()
@@ -136,17 +142,40 @@ PEAK_RATE = 1.5e-3
 
 
 def schedule(share: float, step: int) -> tuple[Stage, float]:
-    """The stage and learning rate at this share of the time."""
+    """The stage and learning rate at this share of the run."""
     stage = next(s for s in STAGES if share <= s.until or s is STAGES[-1])
     warm = min(1.0, (step + 1) / 200)
     cosine = 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
     return stage, PEAK_RATE * warm * max(cosine, 0.01)
 
 
+@dataclass(frozen=True)
+class Length:
+    """How long a run is in all, earlier parts counted: whichever ends it first."""
+
+    minutes: float = math.inf
+    steps: float = math.inf
+
+    def share(self, run: Training) -> float:
+        """How much of it is done; 1 or more at its end."""
+        return max(run.seconds / (self.minutes * 60), run.step / self.steps)
+
+
 def train(
-    minutes: float, device: str, seed: int, folder: Path, *, validate_every: float = 300.0
+    length: Length,
+    device: str,
+    seed: int,
+    folder: Path,
+    *,
+    validate_every: float = 300.0,
+    checked: int = CHECKED,
 ) -> Training:
-    """Trains for `minutes` in all (earlier runs in `folder` counted), logging to CSV."""
+    """Trains for `length` (earlier runs in `folder` counted), logging to CSV.
+
+    Args:
+        validate_every: seconds between validations; there is one at the end.
+        checked: generated pairs of a validation.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     run, state = Training(device, seed), folder / "run.pt"
     if state.exists():
@@ -156,17 +185,17 @@ def train(
     last = time.monotonic()
     next_check = run.seconds + validate_every
     sums: list[list[float]] = []
-    while run.seconds < minutes * 60:
-        stage, rate = schedule(run.seconds / (minutes * 60), run.step)
+    while (share := length.share(run)) < 1:
+        stage, rate = schedule(share, run.step)
         parts = run.one_step(stage, rate)
         sums.append([x.item() for x in (parts.contrast, parts.synergy, parts.mask, parts.quality)])
         now = time.monotonic()
         run.seconds, last = run.seconds + now - last, now
-        if run.seconds >= next_check or run.seconds >= minutes * 60:
+        if run.seconds >= next_check or length.share(run) >= 1:
             next_check = run.seconds + validate_every
             means = [sum(column) / len(sums) for column in zip(*sums, strict=True)]
             sums = []
-            dice = validate(run.average, stage.size, device)
+            dice = validate(run.average, stage.size, device, checked)
             _log(log, run, stage, means, dice)
             run.save(state)
             last = time.monotonic()
@@ -185,9 +214,9 @@ def _log(
     print_row(row)
 
 
-def export(run: Training, path: Path, **known: str) -> None:
+def export(run: Training, path: Path, *, checked: int = CHECKED, **known: str) -> None:
     """The averaged weights as safetensors, and their provenance as JSON beside them."""
-    dice = validate(run.average, STAGES[-1].size, run.device)
+    dice = validate(run.average, STAGES[-1].size, run.device, checked)
     hardware = platform.processor() or platform.machine()
     if run.device == "cuda":
         hardware = torch.cuda.get_device_name()
@@ -198,6 +227,7 @@ def export(run: Training, path: Path, **known: str) -> None:
         "hours": round(run.seconds / 3600, 2),
         "hardware": f"{hardware}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
+        "precision": str(run.dtype).removeprefix("torch."),
         "dice_on_generated_images": {name: round(value, 3) for name, value in dice.items()},
         "licence": "Apache-2.0",
     }
@@ -208,24 +238,53 @@ def export(run: Training, path: Path, **known: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    asked = {n: getattr(options, n) for n in ("minutes", "steps") if getattr(options, n)}
+    if not asked:
+        parser.error("how long? give --minutes, --steps or both")
+    try:
+        device = choose_device(options.device).device.type
+        run = train(
+            Length(**asked), device, options.seed, options.folder, checked=options.checked
+        )
+    except InputError as problem:
+        print(f"training: error: {problem}", file=sys.stderr)
+        return 2
+    command = " ".join([
+        "python -m FewShotSAMLib.training.embedded",
+        *(f"--{name} {value:g}" for name, value in asked.items()),
+        f"--device {device} --seed {run.seed}",
+    ])
+    export(run, options.folder / WEIGHTS, checked=options.checked, command=command,
+           commit=options.commit)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, required=True, help="time to train, in all")
+    parser.add_argument("--minutes", type=_positive(float), help="time to train, in all")
+    parser.add_argument("--steps", type=_positive(int),
+                        help="end after so many, in all, if that comes first")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("training-embedded"),
                         help="where the run is kept; an unfinished one there is resumed")
+    parser.add_argument("--checked", type=_positive(int), default=CHECKED,
+                        help=f"generated pairs that a validation measures by (default: {CHECKED})")
     parser.add_argument("--commit", default="", help="the sources' commit, for the provenance")
-    options = parser.parse_args(arguments)
-    try:
-        device = choose_device(options.device).device.type
-        run = train(options.minutes, device, options.seed, options.folder)
-    except InputError as problem:
-        print(f"training: error: {problem}", file=sys.stderr)
-        return 2
-    command = f"python -m FewShotSAMLib.training.embedded --minutes {options.minutes:g} " \
-        f"--device {device} --seed {run.seed}"
-    export(run, options.folder / WEIGHTS, command=command, commit=options.commit)
-    return 0
+    return parser
+
+
+def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text}: must be above 0")
+        return value
+
+    number.__name__ = "number"  # what argparse calls it where it is none
+    return number
 
 
 if __name__ == "__main__":

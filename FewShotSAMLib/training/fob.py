@@ -10,7 +10,6 @@ import json
 import pickle
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +22,7 @@ from ..data.errors import InputError
 from ..models.embedded import EmbeddedModel
 from ..models.fob import pyramid_maps
 from ..models.fob_network import FobConfig, FobNetwork
+from ..models.precision import autocast, choose_precision
 from ..prompting.fob import Fob
 from .fob_losses import FobBatch, FobLosses, answers, fob_losses, prompt_error, usable
 from .run_log import append_row
@@ -92,6 +92,10 @@ class FobTraining:
         torch.manual_seed(seed)
         self.device, self.seed, self.schedule = torch.device(device), seed, schedule
         self.backbone = backbone
+        # The published network is trained in float32.
+        self.dtype = choose_precision(
+            self.device, "fp32" if backbone is None else "auto", training=True
+        )
         self.network = FobNetwork(config).to(self.device)
         self.network.encoder.to(memory_format=torch.channels_last)
         self.fob = Fob(self.network)
@@ -100,18 +104,12 @@ class FobTraining:
         )
         self.step, self.seconds = 0, 0.0
 
-    def _autocast(self) -> AbstractContextManager:
-        """bfloat16 for the small network; the published one is trained in float32."""
-        if self.backbone is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
-
     def _encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
         if self.backbone is not None:
-            with torch.no_grad(), self._autocast():
+            with torch.no_grad(), autocast(self.device, self.dtype):
                 grey = images.mean(1, keepdim=True).contiguous(memory_format=torch.channels_last)
                 images = pyramid_maps(self.backbone.network.encoder(grey))
-        with self._autocast():
+        with autocast(self.device, self.dtype):
             return self.network.encoder(images.contiguous(memory_format=torch.channels_last))
 
     def forward(self, batch: FobBatch) -> tuple:
@@ -119,7 +117,7 @@ class FobTraining:
         pairs = len(batch.support)
         features, threshold = self._encoded(torch.cat([batch.support, batch.query]))
         features = features.float()
-        with self._autocast():
+        with autocast(self.device, self.dtype):
             return answers(
                 self.fob, (features[:pairs], features[pairs:]), threshold[pairs:].float(), batch
             )

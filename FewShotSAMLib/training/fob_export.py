@@ -40,6 +40,7 @@ def export_trained(
         "hours": round(run.seconds / 3600, 3),
         "hardware": _hardware(run),
         "torch": torch.__version__,
+        "precision": str(run.dtype).removeprefix("torch."),
         error: {name: round(row[name], 4) for name in _ERRORS if name in row},
     }
     if run.backbone is not None:

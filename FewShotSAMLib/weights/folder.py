@@ -75,12 +75,29 @@ def weights_place(
         folder = settings.parent / Path(content["weights"]).expanduser()
         reason = str(settings)
     else:
-        folder = _cache_folder(environment, platform, home) / _NAME / "weights"
+        folder = cache_folder(environment, platform, home) / "weights"
         reason = "the convention of this system"
     return WeightsPlace(folder, reason, mirror, settings)
 
 
-def _cache_folder(environment: Mapping[str, str], platform: str, home: Path) -> Path:
+def cache_folder(
+    environment: Mapping[str, str] | None = None,
+    platform: str = sys.platform,
+    home: Path | None = None,
+) -> Path:
+    """Where this program keeps what it can get or measure again; the folder may not exist yet.
+
+    Args:
+        environment, platform, home: as `weights_place`.
+
+    Raises:
+        RuntimeError: the user has no home folder.
+    """
+    environment = os.environ if environment is None else environment
+    return _system_cache(environment, platform, home or Path.home()) / _NAME
+
+
+def _system_cache(environment: Mapping[str, str], platform: str, home: Path) -> Path:
     if platform == "win32":
         return _from_variable(environment, "LOCALAPPDATA") or home / "AppData" / "Local"
     if platform == "darwin":

@@ -15,7 +15,7 @@ from FewShotSAMModule.installation.steps import (
 )
 
 
-def wait(background, seconds=10.0):
+def wait(background, seconds=600.0):
     end = time.monotonic() + seconds
     while not background.over:
         assert time.monotonic() < end

@@ -70,7 +70,7 @@ def parameters(**changes):
     return application.Parameters(**{**values, **changes, "device": choices.Device.cpu})
 
 
-def settle(until=lambda: True, seconds=90.0, least=0.4):
+def settle(until=lambda: True, seconds=600.0, least=0.4):
     """Lets timers run, for a moment at least and until a condition holds."""
     start = time.monotonic()
     while time.monotonic() < start + least or not until():

@@ -23,7 +23,7 @@ from FewShotSAMLib.segmentation.results import Cancelled
 SMALL = {"shape": (8, 64, 64), "spacing": (5.2, 5.2, 25.0)}
 MODEL = {"device": "cpu"}
 LIVER = 1
-LIMIT = 120
+LIMIT = 600
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +73,18 @@ def test_a_job_gives_what_the_library_gives(worker, phantom, support):
 def test_the_process_stays_warm(worker, phantom, support):
     assert segment(worker, phantom, support).wait(LIMIT)
     process = worker.pid
-    started = time.monotonic()
+    before = cpu_seconds(process)
     assert segment(worker, phantom, support, range=(3, 4)).wait(LIMIT)
     assert worker.pid == process
-    assert time.monotonic() - started < 3, "nothing is loaded again"
+    assert cpu_seconds(process) - before < before / 2, "nothing is loaded again"
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has computed so far, whatever else the machine does."""
+    import psutil
+
+    used = psutil.Process(pid).cpu_times()
+    return used.user + used.system
 
 
 def test_one_slice(worker, phantom, support):
@@ -137,21 +145,21 @@ def test_no_call_takes_long(worker, phantom, support):
     big[:, ::16, ::16] = 500
     volume = phantom.image.with_voxels(phantom.image.voxels)
     volume = type(volume)(big, (0.3, 0.3, 6.0), name="big")
-    longest = 0.0
-
-    def timed(call):
-        nonlocal longest
-        started = time.thread_time()
-        value = call()
-        longest = max(longest, time.thread_time() - started)
-        return value
-
-    job = timed(lambda: worker.segment(volume, [support], model=MODEL, options={"range": (0, 0)}))
+    started = time.thread_time()
+    job = worker.segment(volume, [support], model=MODEL, options={"range": (0, 0)})
+    longest = time.thread_time() - started
     until = time.monotonic() + LIMIT
     while not job.over and time.monotonic() < until:
-        timed(job.poll)
+        longest = max(longest, seconds_of(job.poll))
     assert job.over
-    assert longest < 0.05
+    assert longest < 10 * min(seconds_of(big.copy) for _ in range(5))
+
+
+def seconds_of(call) -> float:
+    """Of this thread's own work, whatever else the machine does."""
+    started = time.thread_time()
+    call()
+    return time.thread_time() - started
 
 
 # ------------------------------------------------------------------------ cancelling and dying
@@ -188,7 +196,7 @@ def test_a_process_that_does_not_listen_is_ended(phantom, support):
     job = segment(worker, phantom, support)
     os.kill(process.pid, signal.SIGSTOP)
     job.cancel()
-    assert job.wait(20) and job.state == CANCELLED
+    assert job.wait(LIMIT) and job.state == CANCELLED
     assert ended(process)
     again = segment(worker, phantom, support, range=(3, 4))
     assert again.wait(LIMIT) and again.state == DONE
@@ -209,7 +217,7 @@ def test_a_launcher_like_pythonslicer(tmp_path, phantom, support):
     job = segment(worker, phantom, support)
     inner.suspend()
     job.cancel()
-    assert job.wait(20) and job.state == CANCELLED
+    assert job.wait(LIMIT) and job.state == CANCELLED
     assert gone(inner.pid), "the launcher and what it launched"
     again = segment(worker, phantom, support, strategy="slices")
     while again.progress is None or again.progress.stage != "slices":
@@ -306,7 +314,7 @@ def test_the_process_ends_with_the_application(tmp_path):
         "import os, sys\n"
         "from FewShotSAMModule.runs.worker import Worker\n"
         "worker = Worker()\n"
-        "assert worker.hello().wait(100)\n"
+        "assert worker.hello().wait(600)\n"
         "print(worker.pid, flush=True)\n"
         "os._exit(3)\n"
     )
@@ -323,7 +331,7 @@ def test_the_process_ends_with_the_application(tmp_path):
 def gone(pid: int) -> bool:
     import psutil
 
-    until = time.monotonic() + 20
+    until = time.monotonic() + LIMIT
     while time.monotonic() < until:
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             return True

@@ -129,7 +129,6 @@ def test_a_missing_package_names_the_command(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_full_vit_b_equals_the_packages_predictor():
     torch.manual_seed(0)
     network = build_sam("sam-vit-b")

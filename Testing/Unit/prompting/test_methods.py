@@ -23,7 +23,7 @@ from FewShotSAMLib.prompting.registry import METHODS, check_method, load_method,
 from FewShotSAMLib.segmentation.segmenter import load_segmenter
 from FewShotSAMLib.segmentation.work import Work
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 # The mean of unit features inside the mask, and the place that is most like it as the one point.
 TOY = '''"""Method "toy": one point where a slice is most like the marked one."""

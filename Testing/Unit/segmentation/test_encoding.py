@@ -162,14 +162,14 @@ def test_an_event_set_during_the_report_counts():
 
 
 def test_seconds_add_up_also_after_errors():
-    monitor = Monitor()
+    monitor, started = Monitor(), time.perf_counter()
     for _ in range(2):
         with monitor.stage("encode"):
             time.sleep(0.02)
     with pytest.raises(ZeroDivisionError), monitor.stage("decode"):
         1 / 0  # noqa: B018
-    assert 0.035 < monitor.seconds["encode"] < 5
-    assert 0 <= monitor.seconds["decode"] < 1
+    assert monitor.seconds["encode"] > 0.035 and monitor.seconds["decode"] >= 0
+    assert sum(monitor.seconds.values()) <= time.perf_counter() - started
     assert set(monitor.seconds) == {"encode", "decode"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from FewShotSAMLib.models.embedded_network import EmbeddedConfig, EmbeddedNetwork
 from FewShotSAMLib.prompting.synpo import SynPo
 from FewShotSAMLib.prompting.synpo_parameters import SynPoParameters
-from FewShotSAMLib.training.embedded import STAGES, Stage, Training, main, schedule
+from FewShotSAMLib.training.embedded import STAGES, Length, Stage, Training, main, schedule
 from FewShotSAMLib.training.episodes import random_episodes
 from FewShotSAMLib.training.losses import (
     contrast_loss,
@@ -251,40 +252,59 @@ def test_help_tells_every_option(capsys):
         main(["--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    for option in ("--minutes", "--device", "--seed", "--folder"):
+    for option in ("--minutes", "--steps", "--device", "--seed", "--folder", "--checked"):
         assert option in said
 
 
-def test_time_must_be_given(capsys):
+@pytest.mark.parametrize("asked", [(), ("--minutes", "0"), ("--steps", "-1"), ("--steps", "x"),
+                                   ("--minutes", "nan"), ("--minutes", "1", "--checked", "0")])
+def test_a_length_must_be_given(capsys, asked):
     with pytest.raises(SystemExit) as ended:
-        main([])
+        main([*asked])
     assert ended.value.code == 2
-    assert "--minutes" in capsys.readouterr().err
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert all(option in last for option in asked[-2:-1] or ("--minutes", "--steps"))
+
+
+def test_whichever_ends_a_run_first_sets_its_pace():
+    run = Training("cpu", 0, TINY)
+    run.seconds, run.step = 30.0, 3
+    assert Length(minutes=1).share(run) == 0.5
+    assert Length(steps=4).share(run) == 0.75
+    assert Length(minutes=1, steps=4).share(run) == 0.75
+    assert Length(minutes=0.5, steps=4).share(run) == 1
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_command_trains_logs_and_resumes(tmp_path):
+def test_the_command_trains_logs_and_resumes(tmp_path, capsys):
     """One step of the real network, run as a person would."""
     folder = tmp_path / "a run"
-
-    def command(minutes: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "FewShotSAMLib.training.embedded", "--minutes", minutes,
-             "--device", "cpu", "--seed", "3", "--folder", str(folder)],
-            cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=560,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stderr
-
-    command("0.001")
+    command = ["--steps", "1", "--device", "cpu", "--seed", "3", "--folder", str(folder),
+               "--checked", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "FewShotSAMLib.training.embedded", *command], cwd=ROOT,
+        capture_output=True, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     state = torch.load(folder / "run.pt", weights_only=True)
-    assert state["step"] >= 1 and state["seed"] == 3 and state["seconds"] > 0
+    assert state["step"] == 1 and state["seed"] == 3 and state["seconds"] > 0
     with (folder / "log.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert rows and int(rows[-1]["step"]) == state["step"]
+        (row,) = csv.DictReader(stream)
+    assert int(row["step"]) == 1 and int(row["size"]) == STAGES[0].size
     for name in ("contrast", "synergy", "mask", "quality", "dice_points"):
-        assert np.isfinite(float(rows[-1][name])), name
-    assert "going on" in command("0.001"), "the time was up already"
-    again = torch.load(folder / "run.pt", weights_only=True)
-    assert again["step"] == state["step"]
+        assert np.isfinite(float(row[name])), name
+    made = json.loads((folder / "embedded.json").read_text(encoding="utf-8"))
+    assert made["steps"] == 1 and "--steps 1 --device cpu --seed 3" in made["command"]
+    assert made["precision"] in ("float32", "bfloat16")
+
+    before = weights(resumed(folder))
+    assert main(command) == 0
+    assert "going on from step 1" in capsys.readouterr().err
+    for name, tensor in weights(resumed(folder)).items():
+        assert torch.equal(tensor, before[name]), "all its steps were done already"
+
+
+def resumed(folder: Path) -> Training:
+    run = Training("cpu", 0)
+    run.resume(folder / "run.pt")
+    return run

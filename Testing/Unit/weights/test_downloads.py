@@ -6,7 +6,6 @@ import hashlib
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CONTENT = np.random.default_rng(0).bytes(700_001)
 SIZE = len(CONTENT)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = Patience(attempts=4, first_wait=0.01, timeout=1.0)
+QUICK = Patience(attempts=4, first_wait=0.01, timeout=20.0)
 
 
 @pytest.fixture(autouse=True)
@@ -252,10 +251,10 @@ def test_a_final_answer_is_not_asked_for_twice(server, target, status):
 
 def test_a_busy_server_is_asked_again_when_it_says(server, target):
     server.answers = [Answer(status=503), Answer(status=429, headers={"Retry-After": "1"})]
-    started = time.monotonic()
-    get(server, target)
+    told = []
+    get(server, target, tell=told.append)
     assert_only_the_file(target)
-    assert time.monotonic() - started >= 1
+    assert "trying again in 0 s" in told[0] and "trying again in 1 s" in told[1]
 
 
 def test_redirects_are_followed_and_ranges_with_them(server, target):
@@ -316,15 +315,15 @@ def test_addresses_that_are_none(target, url, reason):
 def test_nobody_there_is_said_at_once(server, target):
     with serving() as gone:
         pass
-    started = time.monotonic()
+    told = []
     with pytest.raises(DownloadError, match="no connection"):
-        get(gone, target, patience=Patience(attempts=9, first_wait=5))
-    assert time.monotonic() - started < 4
+        get(gone, target, patience=Patience(attempts=9, first_wait=5), tell=told.append)
+    assert told == [], "it is not tried again"
 
 
 def test_a_server_that_falls_silent_is_given_up_and_resumed(server, target):
     server.answers = [Answer(pause=3.0, piece=100_000)]
-    get(server, target, patience=Patience(3, 0.01, timeout=0.3))
+    get(server, target, patience=Patience(20, 0.01, timeout=0.5))
     assert_only_the_file(target)
     assert server.ranges()[1] == "bytes=100000-"
 
@@ -348,10 +347,9 @@ def test_cancelling_keeps_what_has_come(server, target):
 def test_cancelling_ends_the_wait_between_attempts(server, target):
     server.answers = [Answer(status=503)] * 9
     cancel = threading.Event()
-    started = time.monotonic()
-    with pytest.raises(DownloadCancelled):
-        get(server, target, cancel=cancel, tell=lambda _: cancel.set(), patience=Patience(5, 30))
-    assert time.monotonic() - started < 10
+    with pytest.raises(DownloadCancelled):  # else the wait would outlast this test's limit
+        get(server, target, cancel=cancel, tell=lambda _: cancel.set(), patience=Patience(5, 1e5))
+    assert len(server.requests) == 1
 
 
 def test_no_space(server, target):
@@ -392,7 +390,7 @@ def test_several_processes_want_the_same_file(server, target):
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8")
         for _ in range(3)
     ]
-    outputs = [process.communicate(timeout=60)[0].strip() for process in processes]
+    outputs = [process.communicate(timeout=600)[0].strip() for process in processes]
     assert outputs == [SHA256] * 3
     assert target.read_bytes() == CONTENT
     assert len(server.requests) == 1

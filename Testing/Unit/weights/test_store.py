@@ -25,7 +25,7 @@ from FewShotSAMLib.weights.store import WeightStore, record_file, weights_file
 
 CONTENT = b"the weights of a network" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = Patience(attempts=2, first_wait=0.01, timeout=2.0)
+QUICK = Patience(attempts=2, first_wait=0.01, timeout=20.0)
 
 
 def entry(name="tiny", url="", **changes) -> WeightFile:

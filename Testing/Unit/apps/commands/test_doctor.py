@@ -63,3 +63,21 @@ def test_mirror_and_damaged_settings(capsys, place):
     settings.write_text("{", encoding="utf-8")
     (said,) = doctor(capsys)
     assert str(settings) in said and "not readable as JSON" in said
+
+
+def test_it_says_what_was_measured_of_half_precision(capsys):
+    from FewShotSAMLib.models.devices import choose_device
+    from FewShotSAMLib.models.half_precision import answers_file, compared
+    from FewShotSAMLib.models.precision import choose_precision, half_in_question
+
+    assert main(["doctor"]) == 0
+    said = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    device = choose_device().device
+    for training, what in ((False, "its networks compute"), (True, "training on it computes")):
+        chosen = str(choose_precision(device, training=training)).removeprefix("torch.")
+        (line,) = (line for line in said if line.startswith(f"{what} in {chosen} ("))
+        half = half_in_question(device, training=training)
+        if half is not None:
+            found = compared(device, half, training)
+            assert f"measured: a small convolution takes {found.ratio:.2f} times as long" in line
+    assert f"measurements are kept in {answers_file()}" in said

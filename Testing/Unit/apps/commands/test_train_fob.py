@@ -52,7 +52,7 @@ def supervoxels(tmp_path_factory) -> Path:
 def train(out: Path, *images: Path, steps: int = 2, extra: tuple[str, ...] = ()) -> int:
     return main([
         "train-fob", "--images", *map(str, images), "--out", str(out), "--backbone", "embedded",
-        "--device", "cpu", "--steps", str(steps), *extra,
+        "--device", "cpu", "--steps", str(steps), "--checked", "1", *extra,
     ])  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def test_ctrl_c_keeps_the_run(scans, prepared, tmp_path, heard_interrupts):
     out = tmp_path / "weights.safetensors"
     command = [
         sys.executable, "-m", "FewShotSAMLib", "train-fob", "--images", str(scans), "--out",
-        str(out), "--backbone", "embedded", "--device", "cpu", "--steps", "5000",
+        str(out), "--backbone", "embedded", "--device", "cpu", "--checked", "1", "--steps", "5000",
     ]
     child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True,
                              encoding="utf-8")
@@ -189,7 +189,7 @@ def test_ctrl_c_keeps_the_run(scans, prepared, tmp_path, heard_interrupts):
         said += line
         if "training on" in line:
             child.send_signal(signal.SIGINT)
-    assert child.wait(120) == 130, said
+    assert child.wait(600) == 130, said
     assert "the same command goes on with it" in said.splitlines()[-1]
     state = torch.load(prepared / "run.pt", weights_only=True)
     assert state["step"] <= 2 and not out.exists()
