@@ -12,6 +12,7 @@ from .colours import default_colour
 from .errors import InputError
 from .intensity import IntensityRange, intensity_range, normalise
 from .label_values import present_labels, whole_numbers
+from .overview import Overview
 from .resampling import resample_labels
 from .slice_choice import choose_slices
 from .slicing import (
@@ -47,6 +48,8 @@ class Support:
         field: the body's square, measured on the whole volume.
         standard: FoB's clipping and z-score, measured on the whole volume; None in supports kept
             by a program that did not know it.
+        overview: a thin copy of the whole volume, by which another patient's is aligned to it;
+            None where it was left out.
     """
 
     volume: Volume
@@ -58,6 +61,7 @@ class Support:
     intensity: IntensityRange
     field: FieldOfView
     standard: Standard | None = None
+    overview: Overview | None = None
 
     @property
     def names(self) -> dict[int, str]:
@@ -124,6 +128,7 @@ class Support:
         slices: str | Sequence[int] = "all",
         window: tuple[float, float] | None = None,
         keep_labels: Sequence[int] | None = None,
+        overview: bool = True,
     ) -> Support:
         """A support from an image and its labels.
 
@@ -137,6 +142,8 @@ class Support:
                 C, the papers' protocol), or indices along the image file's own axis, from 0.
             window: (low, high) stored values shown as black to white.
             keep_labels: use only these values.
+            overview: keep a thin copy of the whole volume, without which another patient's
+                structures are looked for by their looks alone.
 
         Raises:
             InputError: nothing is drawn, a label or slice asked for is not there, labels are no
@@ -196,6 +203,7 @@ class Support:
             intensity=intensity,
             field=volume_field(canonical, intensity, axis),
             standard=measure_standard(canonical),
+            overview=Overview.of(canonical, axis, intensity) if overview else None,
         )
 
     def save(self, path: str | Path) -> None:

@@ -3,7 +3,9 @@ everything else as JSON in the header."""
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 from .errors import InputError
 from .files import extension, open_image, save_image
 from .intensity import IntensityRange
+from .overview import SIDE, SLICES, Overview
 from .slicing import AXES, FieldOfView
 from .standard import Standard
 from .volume import Segment, Volume
@@ -45,6 +48,7 @@ def write_parts(support: Mapping[str, Any], path: str | Path) -> None:
         "intensity": vars(support["intensity"]),
         "field": vars(support["field"]),
         "standard": vars(support["standard"]) if support["standard"] else None,
+        "overview": _packed(support["overview"]),
         "image": {
             "dtype": str(image.voxels.dtype),
             "spacing": image.spacing,
@@ -128,7 +132,34 @@ def _parts(header: dict[str, Any], pixels: np.ndarray) -> dict[str, Any]:
         intensity=IntensityRange(**header["intensity"]),
         field=FieldOfView(tuple(field["centre_mm"]), field["side_mm"]),
         standard=Standard(**header["standard"]) if header.get("standard") else None,
+        overview=_unpacked(header.get("overview")),
     )
+
+
+def _packed(overview: Overview | None) -> dict[str, Any] | None:
+    """As JSON can hold it."""
+    if overview is None:
+        return None
+    grey = base64.b64encode(zlib.compress(np.ascontiguousarray(overview.grey).tobytes(), 9))
+    return {
+        "size": overview.grey.shape, "grey": grey.decode("ascii"),
+        "shape": overview.shape, "spacing": overview.spacing,
+    }
+
+
+def _unpacked(kept: Mapping[str, Any] | None) -> Overview | None:
+    if kept is None:
+        return None
+    size = tuple(int(n) for n in kept["size"])
+    most = int(np.prod(size, dtype=object))
+    if len(size) != 3 or not 0 < most <= SIDE * SIDE * SLICES:
+        raise ValueError(f"its overview of {size} pixels is none")
+    try:
+        unpacked = zlib.decompressobj().decompress(base64.b64decode(kept["grey"]), most + 1)
+    except zlib.error as error:
+        raise ValueError(f"its overview cannot be read: {error}") from None
+    grey = np.frombuffer(unpacked, np.uint8).reshape(size)
+    return Overview(grey, tuple(map(int, kept["shape"])), tuple(map(float, kept["spacing"])))
 
 
 def _vector_image(pixels: np.ndarray, like: Volume) -> Any:

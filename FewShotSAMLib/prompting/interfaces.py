@@ -60,17 +60,17 @@ class SliceSpace:
 
 @dataclass(frozen=True, eq=False)
 class Near:
-    """What the neighbouring slice says of a structure.
+    """What is known of a structure's place, from the neighbouring slice or from its body's plan.
 
     Attributes:
-        kept: what the method kept of it (`PromptMethod.remember`).
+        place: bool (R, R) or (N, R, R), where the structure can be.
+        kept: what the method kept of the neighbouring slice (`PromptMethod.remember`), or None.
         share: its weight beside the marked slices', 0 to 1.
-        place: bool (R, R), where the structure can be.
     """
 
-    kept: Kept
-    share: float
     place: Tensor
+    kept: Kept | None = None
+    share: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ..prompting.point_prompts import PointPrompts
+from .finding.candidates import candidates
+from .found import Found, Masks, resized
 from .monitor import Monitor
 from .runs import Run, segmented_runs
 from .slices import Structure
@@ -33,39 +33,35 @@ class KeySliceParameters:
     count: int = 1
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """A structure's mask in one slice, (R, R) logits, with its score and prompts."""
-
-    logits: Tensor
-    score: float
-    prompts: PointPrompts | None
-    source: str
-
-
-Masks = dict[tuple[int, int], Found]  # by (label, slice)
-
-
-def resized(logits: Tensor, size: int) -> Tensor:
-    """(m, m) logits at another size."""
-    if logits.shape[-1] == size:
-        return logits
-    return F.interpolate(
-        logits[None, None], size=(size, size), mode="bilinear", align_corners=False,
-        antialias=size < logits.shape[-1],
-    )[0, 0]
-
-
 def key_slices(
     work: Work, structures: Sequence[Structure], monitor: Monitor, p: KeySliceParameters
 ) -> Masks:
-    """For each structure the slices that are most certain to hold it, segmented on their own."""
-    candidates: dict[int, list[Found]] = {s.label: [] for s in structures}
+    """For each structure the slices that are most certain to hold it, segmented on their own.
+
+    Where the body's plan is known, it says which slices those may be; the rest are looked for in
+    all slices.
+    """
+    planned = [s for s in structures if s.label in work.priors]
+    chosen: Masks = {}
+    for number, structure in enumerate(planned):
+        monitor.report("find", number, len(planned))
+        with monitor.stage("find"):
+            best = candidates(work, structure, work.priors[structure.label])[: p.count]
+        chosen.update({(structure.label, one.index): one.found for one in best})
+    unknown = [s for s in structures if s.label not in work.priors]
+    return chosen | _most_certain(work, unknown, monitor, p) if unknown else chosen
+
+
+def _most_certain(
+    work: Work, structures: Sequence[Structure], monitor: Monitor, p: KeySliceParameters
+) -> Masks:
+    """From each slice on its own, the surest ones."""
+    by_label: dict[int, list[Found]] = {s.label: [] for s in structures}
     for run in segmented_runs(work, structures, monitor, "look"):
         for structure, found in zip(structures, _candidates(run, p), strict=True):
-            candidates[structure.label] += found
+            by_label[structure.label] += found
     chosen: Masks = {}
-    for label, found in candidates.items():
+    for label, found in by_label.items():
         for place in _steadiest([one.score for one in found])[: p.count]:
             one = found[place]
             sure = work.assume_present or one.score >= p.least

@@ -12,6 +12,7 @@ import torch
 from ..data.errors import InputError
 from ..data.frames import SliceFrame
 from ..data.intensity import IntensityRange, intensity_range
+from ..data.overview import Overview
 from ..data.slicing import (
     GRID_AXIS,
     FieldOfView,
@@ -27,7 +28,8 @@ from ..prompting.encoded_slices import to_pictures
 from ..prompting.interfaces import Kept, MethodBuilder, SliceSpace
 from ..prompting.mask_parameters import ROI_SIZE
 from .encoding import Encoders, SliceEncoder
-from .slices import Structure
+from .finding.prior import Prior, find_priors
+from .slices import MarkedSlice, Structure
 from .work import DrawnSlice, Work
 
 
@@ -122,6 +124,7 @@ class Preparation:
                 stack.shape[:3], np.uint8 if structures[-1].label < 256 else np.uint16
             ),
             assume_present=assume_present,
+            priors=_priors(query, supports, structures),
         )
 
     def _structures(
@@ -132,14 +135,14 @@ class Preparation:
         seed: int,
     ) -> tuple[Structure, ...]:
         """What the supports' marked slices give, by label."""
-        prepared: dict[int, list[Kept]] = {label: [] for label in segments}
+        prepared: dict[int, list[tuple[Kept, MarkedSlice]]] = {label: [] for label in segments}
         for support in supports:
-            for label, kept in self._kept(support, modality, seed):
-                prepared[label].append(kept)
+            for label, kept, marked in self._kept(support, modality, seed):
+                prepared[label].append((kept, marked))
         structures = tuple(
-            Structure(label, segments[label].name, tuple(kept))
-            for label, kept in prepared.items()
-            if kept
+            Structure(label, segments[label].name, *map(tuple, zip(*several, strict=True)))
+            for label, several in prepared.items()
+            if several
         )
         if not structures:
             raise InputError(
@@ -158,8 +161,10 @@ class Preparation:
             SliceFrame(shape, spacing, field, min(size, ROI_SIZE)),
         )
 
-    def _kept(self, support: Support, modality: str, seed: int) -> Iterator[tuple[int, Kept]]:
-        """What the method keeps of each of the support's slices, with its label."""
+    def _kept(
+        self, support: Support, modality: str, seed: int
+    ) -> Iterator[tuple[int, Kept, MarkedSlice]]:
+        """What the method keeps of each of the support's slices, with its label and itself."""
         dx, dy, _ = support.spacing
         images = support.images()
         frame, roi = self._frames(images.shape[1:3], (dx, dy), support.field)
@@ -180,7 +185,8 @@ class Preparation:
                 mask = torch.from_numpy(np.ascontiguousarray(drawn[place]))[None]
                 cover = roi.masks_to_model(mask.to(self.encoders.device))[0, 0]
                 if bool((cover > 0).any()):
-                    yield label, method.prepare(encoded, drawn[place], cover)
+                    kept = method.prepare(encoded, drawn[place], cover)
+                    yield label, kept, MarkedSlice(encoded, method, cover)
 
 
 def _drawn(supports: Sequence[Support], volume: Volume) -> Iterator[DrawnSlice]:
@@ -192,6 +198,20 @@ def _drawn(supports: Sequence[Support], volume: Volume) -> Iterator[DrawnSlice]:
             places = zip(support.slices_of(label), support.positions_of(label), strict=True)
             for index, place in places:
                 yield DrawnSlice(label, index, support.masks(label)[place])
+
+
+def _priors(
+    query: Query, supports: Sequence[Support], structures: Sequence[Structure]
+) -> dict[int, Prior]:
+    """Where structures that nobody drew in the query itself are expected."""
+    own = {id(support) for support in supports if support.matches(query.volume)}
+    drawn = {label for support in supports if id(support) in own for label in support.names}
+    others = [s for s in supports if id(s) not in own and s.overview is not None]
+    labels = [s.label for s in structures if s.label not in drawn]
+    if not others or not labels:
+        return {}
+    overview = Overview.of(query.canonical, query.axis, query.intensity)
+    return find_priors(overview, query.roi, others, labels)
 
 
 def common_segments(supports: Sequence[Support]) -> dict[int, Segment]:

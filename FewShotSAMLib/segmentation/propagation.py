@@ -19,11 +19,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..prompting.encoded_slices import EncodedSlices
 from ..prompting.interfaces import Kept, Near, Proposal
-from .key_slices import Found, KeySliceParameters, Masks, key_slices, resized
+from .finding.expected import within_reach
+from .found import Found, Masks, resized
+from .key_slices import KeySliceParameters, key_slices
 from .monitor import Monitor
 from .presence import Appearance, PresenceParameters, learn_appearance, still_present
 from .registration import register, warp
@@ -44,6 +45,7 @@ class PropagationParameters:
         presence: when grey levels and area say that it has.
         key_slices: where fronts start without drawn slices.
         certainty: largest absolute logit of a mask prompt.
+        expected: share of the prior in another patient's result, where it is fully trusted.
     """
 
     memory: float = 0.5
@@ -53,6 +55,7 @@ class PropagationParameters:
     presence: PresenceParameters = PresenceParameters()
     key_slices: KeySliceParameters = KeySliceParameters()
     certainty: float = 8.0
+    expected: float = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +202,7 @@ def _propose(
     return [
         work.method.propose(
             encoded.select(slice(row, row + 1)), front.structure.kept,
-            Near(front.memory, p.memory, _near(mask, p.reach)),
+            Near(within_reach(mask[None] > 0, p.reach)[0], front.memory, p.memory),
         )
         for front, row, mask in zip(fronts, rows, carried, strict=True)
     ]
@@ -228,7 +231,7 @@ def _arrived(
     score = certainty(work.slices.encoders.model, masks.quality[n], proposal.affinity[0])
     decoded = resized(masks.logits[n], work.frame.size).sigmoid()
     both = p.carried * prior.sigmoid() + (1 - p.carried) * decoded
-    logits = torch.logit(both, 1e-4)
+    logits = _with_plan(work, front, torch.logit(both, 1e-4), p)
     inside = (logits > 0).cpu().numpy()
     if work.assume_present:
         there = bool(inside.any())
@@ -238,6 +241,16 @@ def _arrived(
             front.appearance, image, inside, p.presence
         )
     return Found(logits, score, proposal.prompts[0], "propagated") if there else None
+
+
+def _with_plan(work: Work, front: Front, logits: Tensor, p: PropagationParameters) -> Tensor:
+    """Logits (R, R) drawn towards where the body's plan expects the structure, if it does."""
+    plan = work.priors.get(front.structure.label)
+    if plan is None:
+        return logits
+    share = plan.in_slices([front.index + front.step])[0].to(logits.device)
+    weight = p.expected * plan.trust
+    return (1 - weight) * logits + weight * torch.logit(share, 0.02)
 
 
 def _carry(work: Work, fronts: list[Front]) -> Tensor:
@@ -260,14 +273,6 @@ def _carry(work: Work, fronts: list[Front]) -> Tensor:
 def _gather(work: Work, indices: list[int]) -> EncodedSlices:
     parts = [work.slices.one(index) for index in indices]
     return EncodedSlices.concatenate(parts)
-
-
-def _near(logits: Tensor, reach: float) -> Tensor:
-    """bool (R, R): within reach of the mask (R, R)."""
-    radius = max(1, round(reach * logits.shape[-1]))
-    inside = (logits > 0).float()[None, None]
-    grown = F.max_pool2d(inside, (2 * radius + 1, 1), 1, (radius, 0))
-    return F.max_pool2d(grown, (1, 2 * radius + 1), 1, (0, radius))[0, 0] > 0
 
 
 def _write(work: Work, found: Masks) -> list[SliceResult]:

@@ -15,19 +15,31 @@ from torch.nn import functional as F
 
 from ..models.interfaces import PromptableModel, PromptBatch
 from ..prompting.encoded_slices import EncodedSlices
-from ..prompting.interfaces import Kept
+from ..prompting.interfaces import Kept, PromptMethod
 from ..prompting.mask_parameters import MaskParameters
 from ..prompting.point_prompts import PointPrompts
 from ..prompting.refinement import mask_prompt_logits, refine_masks
 
 
 @dataclass(frozen=True, eq=False)
+class MarkedSlice:
+    """A slice that a person drew on, encoded, with the method as it works on its volume and what
+    the drawing covers, (R, R) from 0 to 1."""
+
+    encoded: EncodedSlices
+    method: PromptMethod
+    cover: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Structure:
-    """One class to segment: its label, name, and what the method keeps of its marked slices."""
+    """One class to segment: its label, name, what the method keeps of its marked slices, and these
+    themselves."""
 
     label: int
     name: str
     kept: tuple[Kept, ...]
+    marked: tuple[MarkedSlice, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

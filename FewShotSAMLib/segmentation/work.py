@@ -16,6 +16,7 @@ from ..prompting.encoded_slices import EncodedSlices
 from ..prompting.interfaces import PromptMethod, Proposal
 from ..prompting.point_prompts import PointPrompts
 from .encoding import SliceEncoder
+from .finding.prior import Prior
 from .results import SliceResult
 from .slices import Structure
 
@@ -43,6 +44,7 @@ class Work:
         spacing: (dx, dy, dz) mm of slices.
         labels: (S, H, W), filled by the strategy.
         assume_present: every slice of the range is known to hold every structure.
+        priors: by label, where structures that nobody drew in the query are expected.
         fields: displacement from one slice to its neighbour, registered when first needed.
     """
 
@@ -56,6 +58,7 @@ class Work:
     spacing: tuple[float, float, float]
     labels: np.ndarray
     assume_present: bool = False
+    priors: Mapping[int, Prior] = field(default_factory=dict)
     fields: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     @property

@@ -51,7 +51,7 @@ class FobKept:
 
 def guiding(near: Near | None) -> Near | None:
     """What the neighbour says, with SynPo's part alone of what was kept."""
-    return None if near is None else replace(near, kept=near.kept.synpo)
+    return near if near is None or near.kept is None else replace(near, kept=near.kept.synpo)
 
 
 class FobMethod:
@@ -101,7 +101,7 @@ class FobMethod:
     ) -> tuple[CombinedConfidence, FobSliceAnswer]:
         """What SynPo's maps and FoB say of N slices, FoB from the slice that speaks for each."""
         look = self.guide.look(encoded, [one.synpo for one in kept], guiding(near))
-        if near is None:
+        if near is None or near.kept is None:
             speaking = [kept[index].background for index in look.chosen.tolist()]
         else:
             speaking = [near.kept.background] * len(encoded)

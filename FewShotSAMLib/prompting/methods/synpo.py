@@ -60,7 +60,7 @@ class SynPoMethod:
         """SynMaps, and which kept slice speaks for each: the most alike of the marked ones. Where
         a structure is followed the neighbour has its share in the map and sets its scale."""
         marked = combine(self.synpo, self.synpo.confidences(encoded.features, kept), kept)
-        if near is None:
+        if near is None or near.kept is None:
             return marked
         recent = self.synpo.confidence(encoded.features, near.kept)
         both = (1 - near.share) * marked.confidence + near.share * recent
@@ -71,6 +71,7 @@ class SynPoMethod:
         maps, affinity = look.confidence, look.affinity
         if near is not None:
             maps = maps.masked_fill(~near.place, -torch.inf)
+        if near is not None and near.kept is not None:
             affinity = self.synpo.affinity(look.confidence, near.kept)
         points = self.synpo.prompts(
             maps, look.supports, seed=self.space.seed, valid=self.space.valid

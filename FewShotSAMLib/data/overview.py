@@ -1,0 +1,72 @@
+"""A thin copy of a whole volume: what a body looks like on the whole, and no more.
+
+A support keeps it beside its marked slices, so that another patient's volume can be aligned to the
+patient who was marked. At 64 pixels a side it shows organs, not findings; `--no-overview` leaves
+it out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from .intensity import IntensityRange, normalise
+from .slicing import extract_slices, slice_spacing
+from .volume import Volume
+
+SIDE = 64  # pixels of the longer side of a slice
+SLICES = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Overview:
+    """Slices of a whole volume along one axis, made small.
+
+    Attributes:
+        grey: uint8 (s, h, w), 0 black to 255 white in the volume's own intensity range.
+        shape: (S, H, W) of the volume's slices.
+        spacing: (dx, dy, dz) mm of the volume's slices.
+    """
+
+    grey: np.ndarray
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, canonical: Volume, axis: str, intensity: IntensityRange) -> Overview:
+        """Of a volume in canonical orientation."""
+        stack = extract_slices(canonical.voxels, axis)
+        shape = stack.shape[:3]
+        shrink = min(1.0, SIDE / max(shape[1:]))
+        size = [max(1, round(n * shrink)) for n in shape[1:]]
+        thin = torch.cat([_thin(normalise(one[None], intensity), size) for one in stack])
+        if len(thin) > SLICES:
+            count = -(-len(thin) // -(-len(thin) // SLICES))
+            columns = thin.flatten(1).T[None]
+            thin = F.interpolate(columns, size=count, mode="area")[0].T.reshape(count, *size)
+        grey = np.rint(thin.numpy() * 255).astype(np.uint8)
+        return cls(grey, shape, slice_spacing(canonical.spacing, axis))
+
+    @property
+    def extent(self) -> tuple[float, float, float]:
+        """(x, y, z) mm that the slices cover."""
+        return tuple(n * mm for n, mm in zip(self.shape[::-1], self.spacing, strict=True))
+
+    def images(self) -> np.ndarray:
+        """Grey levels in [0, 1], float32 (s, h, w)."""
+        return self.grey.astype(np.float32) / 255
+
+    def place(self, index: float) -> float:
+        """Where slice `index` of the volume lies among the thin ones; both count pixel centres."""
+        return (index + 0.5) * len(self.grey) / self.shape[0] - 0.5
+
+
+def _thin(grey: np.ndarray, size: list[int]) -> torch.Tensor:
+    """(N, H, W[, 3]) as (N, h, w), colours averaged."""
+    picture = torch.from_numpy(np.ascontiguousarray(grey if grey.ndim == 3 else grey.mean(-1)))
+    return F.interpolate(
+        picture[:, None].float(), size=size, mode="bilinear", antialias=True, align_corners=False
+    )[:, 0].clamp(0, 1)

@@ -1,0 +1,1 @@
+"""Where in another patient's body the marked structures lie."""

@@ -1,0 +1,90 @@
+"""Which slice of another patient a structure is followed from, where the body's plan is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..found import Found, resized
+from ..slices import Structure
+from ..work import Work
+from .expected import Expected, segment_expected
+from .prior import Prior
+from .reverse import reverse_dice
+
+
+@dataclass(frozen=True)
+class CandidateParameters:
+    """Constants of the choice, chosen on the abdominal MR 1, 2, 3 and 5.
+
+    Attributes:
+        profile: share of the largest expected area from which on a slice is a candidate.
+        most: candidates that are segmented; checked: those that are checked in reverse.
+        doubt: part of the score that does not depend on the agreement with the prior.
+    """
+
+    profile: float = 0.6
+    most: int = 8
+    checked: int = 3
+    doubt: float = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A structure's mask in one slice, and what speaks for it: the model's own certainty, the
+    overlap with the prior, the reverse check; each 0 to 1."""
+
+    index: int
+    found: Found
+    certainty: float
+    overlap: float
+    reverse: float
+
+    @property
+    def score(self) -> float:
+        return self.certainty * self.overlap * self.reverse
+
+
+def candidates(
+    work: Work, structure: Structure, prior: Prior, parameters: CandidateParameters | None = None
+) -> list[Candidate]:
+    """The structure's candidates in the range, checked in reverse, the best one first."""
+    p = parameters or CandidateParameters()
+    indices = _likely(prior.profile[work.first : work.last + 1], p)
+    expected = segment_expected(work, structure, prior, [work.first + k for k in indices])
+    if expected is None:
+        return []
+    promise = [
+        expected.score(work, row) * (p.doubt + float(expected.overlap[row]))
+        for row in range(len(expected.indices))
+    ]
+    rows = sorted(range(len(promise)), key=lambda row: -promise[row])[: p.checked]
+    checked = [one for row in rows if (one := _checked(work, structure, expected, row))]
+    return sorted(checked, key=lambda one: -one.score)
+
+
+def _likely(profile: Tensor, p: CandidateParameters) -> list[int]:
+    """Places in the range that hold much of the structure, evenly thinned out."""
+    if not bool((profile > 0).any()):
+        return []
+    places = torch.nonzero(profile >= p.profile * profile.max()).flatten()
+    pick = torch.linspace(0, len(places) - 1, min(p.most, len(places))).round().long()
+    return places[pick].tolist()
+
+
+def _checked(
+    work: Work, structure: Structure, expected: Expected, row: int
+) -> Candidate | None:
+    logits = resized(expected.masks.logits[row], work.frame.size)
+    if not bool((logits > 0).any()):
+        return None
+    index, score = expected.indices[row], expected.score(work, row)
+    return Candidate(
+        index,
+        Found(logits, score, expected.proposal.prompts[row], "prompted"),
+        score,
+        float(expected.overlap[row]),
+        reverse_dice(work, structure, index, logits),
+    )
