@@ -55,7 +55,7 @@ class PropagationParameters:
     presence: PresenceParameters = PresenceParameters()
     key_slices: KeySliceParameters = KeySliceParameters()
     certainty: float = 8.0
-    expected: float = 0.2
+    expected: float = 0.1
 
 
 @dataclass(frozen=True, eq=False)
