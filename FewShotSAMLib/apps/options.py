@@ -123,6 +123,11 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         "--component", type=int, metavar="N", help="which frame of a 4-D image, from 0"
     )
     group.add_argument(
+        "--nifti-form",
+        choices=("qform", "sform"),
+        help="which place to take where a NIfTI header tells two (default: as 3D Slicer does)",
+    )
+    group.add_argument(
         "--modality",
         choices=("CT", "MR", "RGB", "other"),
         help="what the images are (default: found from the file)",

@@ -13,6 +13,7 @@ from ..data.volume import Segment, Volume
 from ..models.interfaces import ModelCard
 from ..segmentation.results import SliceResult, VolumeResult
 from ..version import __version__
+from .option_names import in_options
 from .pictures import Stack, contact_sheet
 from .summary import label_volumes
 
@@ -37,6 +38,7 @@ svg {{ width: 100%; height: 46px; display: block; }}
 <body>
 <h1>{title}</h1>
 <p class="note">{facts}</p>
+{notes}
 <img alt="slices with outlines" src="data:image/png;base64,{picture}">
 <h2>Labels</h2>
 {table}
@@ -75,6 +77,7 @@ def report_html(
         title=f"Segmentation of {escape(name)}",
         facts=f"{size} voxels of {spacing} mm, {escape(image.modality)}, "
         f"{escape(result.axis)} slices",
+        notes=_notes(result),
         picture=base64.b64encode(picture.getvalue()).decode("ascii"),
         table=_label_table(result, dice),
         strips="\n".join(_strip(result, label) for label in sorted(result.names)),
@@ -96,6 +99,11 @@ def _segment(result: VolumeResult, label: int) -> Segment:
 
 def _css_colour(segment: Segment) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in segment.colour)
+
+
+def _notes(result: VolumeResult) -> str:
+    lines = "".join(f"<li>{escape(in_options(note))}</li>" for note in result.notes)
+    return f"<ul>{lines}</ul>" if lines else ""
 
 
 def _label_table(result: VolumeResult, dice: Mapping[int, float] | None) -> str:

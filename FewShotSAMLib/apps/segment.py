@@ -82,9 +82,7 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
         InputError: something is unusable; nothing was written.
         KeyboardInterrupt: Ctrl-C was pressed; nothing was written.
     """
-    from ..data.errors import InputError
-    from ..data.files import extension
-    from ..data.writing import WRITABLE, write_labels
+    from ..data.writing import WRITABLE, check_grid, write_labels
     from .inputs import read_image, read_supports
     from .outputs import check_destination, write_text
 
@@ -93,11 +91,7 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
     if args.report:
         check_destination(args.report, REPORTS, [*inputs, args.output])
     query = read_image(args.query, args)
-    if extension(args.output) == ".png" and query.shape[0] != 1:
-        raise InputError(
-            f"{args.output}: a PNG holds one slice and {query.name} has {query.shape[0]}; "
-            "end the name in .nii.gz or .seg.nrrd"
-        )
+    check_grid(query, args.output)
     result = _segment(query, read_supports(args, query), args)
     report = _report(query, result) if args.report else ""
     write_labels(result, args.output)

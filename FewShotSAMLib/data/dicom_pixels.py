@@ -59,11 +59,24 @@ def read_pixels(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[float, float
     first = frames[0]
     if first.spacing is not None and first.count > 1:
         pixel = (first.spacing[1], first.spacing[0])
-    dtype = np.result_type(*{plane.dtype for plane in planes})
-    voxels = np.empty((len(planes), *planes[0].shape), np.float32 if dtype.kind == "f" else dtype)
+    voxels = np.empty((len(planes), *planes[0].shape), _common_type(planes))
     for k, plane in enumerate(planes):
         voxels[k] = plane
     return voxels, pixel
+
+
+def _common_type(planes: Sequence[np.ndarray]) -> np.dtype:
+    """float32 for decimals; else the narrowest that holds all (ITK widens what an intercept may
+    carry over 16 bits)."""
+    dtype = np.result_type(*{plane.dtype for plane in planes})
+    if dtype.kind == "f":
+        return np.dtype(np.float32)
+    if dtype.itemsize > 2:
+        low, high = min(p.min() for p in planes), max(p.max() for p in planes)
+        for narrow in (np.int16, np.uint16):
+            if np.iinfo(narrow).min <= low and high <= np.iinfo(narrow).max:
+                return np.dtype(narrow)
+    return dtype
 
 
 def _frames_of(image: Any) -> np.ndarray:

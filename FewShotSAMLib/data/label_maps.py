@@ -1,4 +1,4 @@
-"""Label maps of structures that may overlap: as few as hold each whole, or one with what it lost."""
+"""Label maps of structures that may overlap: few that hold each whole, or one with its losses."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ class Support:
         if not drawn or (keep_labels is not None and missing):
             where = f"{axis} slices" if isinstance(slices, str) else f"slices {slices}"
             raise InputError(
-                f"{name}: label {missing[0]} is not drawn on {where}; axis= or slices= choose others"
+                f"{name}: label {missing[0]} is not drawn on {where}; choose with axis= or slices="
             )
         notes = _drawing_notes(drawing, axis, missing, {**labels.segments}, isinstance(slices, str))
         kept = tuple(sorted(set().union(*drawn.values())))

@@ -102,6 +102,7 @@ class VolumeResult:
         model: the promptable model; device: where it ran, and why.
         axis: "axial", "coronal" or "sagittal"; method, strategy: as asked for.
         features: the second encoder, and fob: FoB's network; None where there was none.
+        notes: what a person should know about how the image and the drawings were read.
     """
 
     labels: Volume
@@ -115,3 +116,4 @@ class VolumeResult:
     strategy: str
     features: ModelCard | None = None
     fob: ModelCard | None = None
+    notes: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from ..data.errors import InputError
+from ..data.reading_notes import reading_notes
 from ..data.slicing import (
     put_slices,
 )
@@ -174,7 +175,7 @@ class Segmenter:
             segments = common_segments(supports)
             found = Volume(
                 np.ascontiguousarray(labels), volume.spacing, volume.origin, volume.direction,
-                "other", volume.name, segments,
+                "other", volume.name, segments, places=volume.places,
             )
         return VolumeResult(
             labels=found,
@@ -190,6 +191,7 @@ class Segmenter:
             strategy=strategy,
             features=self.encoders.features.card if self.encoders.features else None,
             fob=work.background.model.card if work.background else None,
+            notes=reading_notes(volume, supports),
         )
 
     def _device_text(self) -> str:

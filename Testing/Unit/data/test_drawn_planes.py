@@ -63,7 +63,7 @@ def test_each_plane_can_be_chosen(axis, expected):
 
 
 def test_an_axis_that_was_not_drawn_on_is_refused():
-    with pytest.raises(InputError, match="not drawn on sagittal slices; axis= or slices="):
+    with pytest.raises(InputError, match="not drawn on sagittal slices; choose with axis="):
         support(painted(body(), axial=[10], coronal=[24]), axis="sagittal")
 
 
