@@ -41,7 +41,7 @@ def cut_soft_mask(values: np.ndarray, name: str) -> tuple[np.ndarray, str | None
     edges[0] = False
     if not _look_soft(levels, index, edges):
         return values, None
-    cores = levels[1:][flat[1:]]
+    cores = levels[1:][(flat & _filled_levels(index, len(levels)))[1:]]
     if len(cores) > 1 and not _one_structure(cores, levels[-1]):
         shown = ", ".join(f"{core:g}" for core in cores[:6])
         raise InputError(
@@ -90,6 +90,17 @@ def _flat_levels(index: list[np.ndarray], count: int) -> np.ndarray:
         for side in (a, b):
             other += np.bincount(side[~equal], minlength=count)
     return same > _FLAT * np.maximum(same + other, 1)
+
+
+def _filled_levels(index: list[np.ndarray], count: int) -> np.ndarray:
+    """Which values have pixels with the same value all around; straight edges have none."""
+    filled = np.zeros(count, np.int64)
+    for plane in index:
+        inner = plane[1:-1, 1:-1]
+        same = (plane[:-2, 1:-1] == inner) & (plane[2:, 1:-1] == inner)
+        same &= (plane[1:-1, :-2] == inner) & (plane[1:-1, 2:] == inner)
+        filled += np.bincount(inner[same], minlength=count)
+    return filled > 0
 
 
 def _look_soft(levels: np.ndarray, index: list[np.ndarray], edges: np.ndarray) -> bool:
