@@ -15,6 +15,7 @@ from ..data.support import Support
 from ..data.volume import Volume
 from .option_names import in_options, naming_options
 
+
 def read_image(path: Path, args: argparse.Namespace) -> Volume:
     """An image file or DICOM folder, read as the reading options ask; what a person should know
     about it goes to standard error.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from .errors import InputError
 from .itk_messages import quiet, reason
 
+JPEG = (".jpg", ".jpeg")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
 VOLUMES = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -47,7 +49,8 @@ def open_image(path: Path) -> Any:
     """
     import SimpleITK as sitk
 
-    check_kind(path)
+    if check_kind(path) in JPEG:
+        return _open_with_pillow(path, "L", "RGB")
     try:
         with quiet():
             reader = sitk.ImageFileReader()
@@ -55,7 +58,7 @@ def open_image(path: Path) -> Any:
             return reader.Execute()
     except RuntimeError as error:
         if extension(path) in PICTURES and "PixelType" in str(error):
-            return _open_grey_with_alpha(path)
+            return _open_with_pillow(path, "L")  # grey with transparency
         raise InputError(f"{path}: cannot be read ({reason(error)}); export it again") from None
 
 
@@ -135,13 +138,19 @@ def save_image(image: Any, path: Path) -> None:
             raise InputError(f"{path}: cannot be written ({reason(error)})") from None
 
 
-def _open_grey_with_alpha(path: Path) -> Any:
-    """A grey picture with transparency, which ITK does not read, without the transparency."""
+def _open_with_pillow(path: Path, *modes: str) -> Any:
+    """A picture in the first of some modes that it has, else in the last. ITK does not read grey
+    ones with transparency, and its JPEG library prints on standard output."""
     import SimpleITK as sitk
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            return sitk.GetImageFromArray(np.asarray(picture.convert("L")))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error}); export it again") from None
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            warnings.simplefilter("ignore")
+            pixels = picture.convert(picture.mode if picture.mode in modes else modes[-1])
+            return sitk.GetImageFromArray(np.asarray(pixels), isVector=pixels.mode == "RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        what = "its content is of another kind than its name"
+        if not isinstance(error, Image.UnidentifiedImageError):
+            what = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read ({what}); export it again") from None

@@ -80,7 +80,7 @@ def test_slice_numbers_go_to_the_segments_that_have_them(tmp_path):
     maps = read_label_maps(tmp_path / "s.seg.nrrd", like=image())
     (support,) = draw_supports(image(), maps, slices=[6])
     assert support.names == {2: "body"} and support.slices == (6,)
-    with pytest.raises(InputError, match="nothing is drawn on axial slice 5; drawn slices are 4, 6"):
+    with pytest.raises(InputError, match="drawn on axial slice 5; drawn slices are 4, 6"):
         draw_supports(image(), maps, slices=[5])
 
 
