@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ..data.errors import InputError
 
-_OPTIONS = {
+OPTIONS = {
     "series": "--series",
     "component": "--component",
     "form": "--nifti-form",
@@ -21,7 +21,7 @@ _OPTIONS = {
 
 def in_options(text: str) -> str:
     """A message of the library's with its arguments ("axis=") as options ("--axis")."""
-    return re.sub(rf"\b({'|'.join(_OPTIONS)})=", lambda found: _OPTIONS[found[1]], text)
+    return re.sub(rf"\b({'|'.join(OPTIONS)})=", lambda found: OPTIONS[found[1]], text)
 
 
 @contextmanager

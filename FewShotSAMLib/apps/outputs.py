@@ -23,7 +23,7 @@ def check_destination(path: Path, kinds: Sequence[str], inputs: Iterable[Path]) 
     Raises:
         InputError: unknown extension, no such folder, not writable, or one of the inputs.
     """
-    from ..data.files import extension
+    from ..data.files import extension, written_path
 
     if extension(path) not in kinds:
         raise InputError(
@@ -38,7 +38,7 @@ def check_destination(path: Path, kinds: Sequence[str], inputs: Iterable[Path]) 
         if path.resolve() == source.resolve() or (path.exists() and path.samefile(source)):
             raise InputError(f"{path}: is an input and is not overwritten; name another file")
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=written_path(path).parent):
             return path
     except OSError as error:
         raise InputError(

@@ -93,6 +93,25 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: no permission to read it")
 
 
+def written_path(path: Path) -> Path:
+    """The file that writing to ``path`` changes: what a symbolic link leads to, else itself.
+
+    Raises:
+        InputError: a link that leads to itself or into a folder that is not there.
+    """
+    if not path.is_symlink():
+        return path
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError):  # the second before Python 3.13
+        target = path
+    if target.is_symlink():
+        raise InputError(f"{path}: is a link that leads to itself; remove it")
+    if not target.parent.is_dir():
+        raise InputError(f"{path}: is a link to {target}, whose folder is not there")
+    return target
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A new name in the folder of ``path``, of the same format. When the block ends well that
@@ -103,16 +122,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         InputError: the folder cannot be made or written to, or a link that leads nowhere.
     """
     kind = extension(path) or path.suffix
+    target = written_path(path)
+    temporary = target.with_name(f".{uuid4().hex}{kind}")
     try:
-        target = path.resolve() if path.is_symlink() else path
-        temporary = target.with_name(f".{uuid4().hex}{kind}")
-        if target is not path and not target.parent.is_dir():
-            raise InputError(f"{path}: is a link to {target}, whose folder is not there")
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-    except RuntimeError:  # before Python 3.13 a link that leads to itself
-        raise InputError(f"{path}: is a link that leads to itself; remove it") from None
     try:
         yield temporary
         temporary.replace(target)
