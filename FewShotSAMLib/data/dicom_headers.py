@@ -115,20 +115,30 @@ def read_frames(path: Path) -> list[Frame] | Damaged | None:
         return Damaged(path) if marked else None
 
 
-def read_uid(path: Path) -> str | None:
-    """The series that a file belongs to, quickly; None of what is no DICOM."""
+def read_uid(path: Path) -> str:
+    """The series that a file belongs to, quickly; "" of what is no DICOM."""
+    return _one_tag(path, "SeriesInstanceUID")
+
+
+def read_modality(path: Path) -> str:
+    """The modality of a file, "CT", "SEG", quickly; "" of what is no DICOM."""
+    return _one_tag(path, "Modality").upper()
+
+
+def _one_tag(path: Path, tag: str) -> str:
     import pydicom
 
     if _has_mark(path) is None:
-        return None
+        return ""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tags = ["SeriesInstanceUID"]
-            data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
-            return str(data.get("SeriesInstanceUID", "")) or None
+            data = pydicom.dcmread(
+                path, stop_before_pixels=True, specific_tags=[tag], force=True
+            )
+            return str(data.get(tag, "") or "").strip()
     except Exception:  # as above
-        return None
+        return ""
 
 
 def _has_mark(path: Path) -> bool | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from .label_values import present_labels, whole_numbers
 from .volume import Segment, Volume
 
 
-def join_layers(layers: Sequence[np.ndarray]) -> list[np.ndarray]:
+def join_layers(layers: Iterable[np.ndarray]) -> list[np.ndarray]:
     """Layers (k, j, i) of labels that no other layer has, as few maps as this order gives:
     layers that share no voxel become one."""
     maps: list[np.ndarray] = []
@@ -26,7 +26,7 @@ def join_layers(layers: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def split_maps(
-    layers: Sequence[np.ndarray], grid: Volume, segments: Mapping[int, Segment]
+    layers: Iterable[np.ndarray], grid: Volume, segments: Mapping[int, Segment]
 ) -> list[Volume]:
     """``join_layers`` as volumes on ``grid``, each with the segments of its labels. Segments
     without a voxel stay with the first."""
