@@ -82,9 +82,11 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
         InputError: something is unusable; nothing was written.
         KeyboardInterrupt: Ctrl-C was pressed; nothing was written.
     """
+    from ..data.reading_notes import reading_notes
     from ..data.writing import WRITABLE, check_grid, write_labels
     from .inputs import read_image, read_supports
-    from .outputs import check_destination, write_text
+    from .option_names import in_options
+    from .outputs import check_destination, tell, write_text
 
     inputs = [args.query, *args.support_image, *args.support_mask, *args.support]
     check_destination(args.output, WRITABLE, inputs)
@@ -92,7 +94,12 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
         check_destination(args.report, REPORTS, [*inputs, args.output])
     query = read_image(args.query, args)
     check_grid(query, args.output)
-    result = _segment(query, read_supports(args, query), args)
+    supports = read_supports(args, query)
+    result = _segment(query, supports, args)
+    told = reading_notes(query, supports)
+    for note in result.notes:
+        if note not in told:
+            tell(in_options(note))
     report = _report(query, result) if args.report else ""
     write_labels(result, args.output)
     if args.report:

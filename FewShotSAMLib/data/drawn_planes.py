@@ -47,7 +47,9 @@ def find_outlines(mask: np.ndarray) -> dict[str, Outlines]:
     Args:
         mask: canonical (k, j, i), nonzero where drawn; not empty.
     """
-    places = np.argwhere(np.asarray(mask) != 0)
+    box = _box(mask)
+    corner = np.array([part.start for part in box])
+    places = corner + np.argwhere(np.asarray(mask)[box])
     runs = np.stack([_run_lengths(places, n) for n in range(3)], axis=1)
     thin = np.stack(
         [_FLAT * runs[:, n] <= np.delete(runs, n, axis=1).min(axis=1) for n in range(3)], axis=1
@@ -147,15 +149,18 @@ def planes_note(mask: np.ndarray, axis: str) -> str | None:
 
 def is_body(mask: np.ndarray) -> bool:
     """Whether the mask is too large and too full to be some planes."""
-    mask = np.asarray(mask)
-    drawn = np.count_nonzero(mask)
-    if drawn < _BODY_VOXELS:
-        return False
-    box = 1
-    for n in range(3):
-        along = mask.any(axis=tuple({0, 1, 2} - {n})).nonzero()[0]
-        box *= int(along[-1] - along[0]) + 1
-    return drawn > _BODY_SHARE * box
+    inside = np.asarray(mask)[_box(mask)]
+    drawn = np.count_nonzero(inside)
+    return drawn >= _BODY_VOXELS and drawn > _BODY_SHARE * inside.size
+
+
+def _box(mask: np.ndarray) -> tuple[slice, slice, slice]:
+    """The smallest box around what is drawn."""
+    planes = np.asarray(mask).any(axis=2)
+    k, j = planes.any(axis=1).nonzero()[0], planes.any(axis=0).nonzero()[0]
+    part = np.asarray(mask)[k[0] : k[-1] + 1, j[0] : j[-1] + 1]
+    i = part.any(axis=(0, 1)).nonzero()[0]
+    return slice(k[0], k[-1] + 1), slice(j[0], j[-1] + 1), slice(i[0], i[-1] + 1)
 
 
 def _mixed(found: dict[str, Outlines]) -> list[str]:

@@ -15,10 +15,9 @@ import numpy as np
 
 from .errors import InputError
 from .itk_messages import quiet, reason
+from .nifti_axes import read_straightened, set_place
 from .nifti_places import FORMS, NiftiPlaces, largest_shift
 
-# How far (mm per mm) a matrix may be from a rotation and still be repaired by rounding.
-_LARGEST_SHEAR = 0.02
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ONE_BIT = 1
 _LONGEST_HEADER = 540
@@ -119,7 +118,7 @@ def _read_with_itk(path: Path) -> Any:
             return sitk.ReadImage(str(path))
     except RuntimeError as error:
         if "orthonormal" in str(error):
-            return _straightened(path)
+            return read_straightened(path)
         raise InputError(f"{path}: cannot be read ({reason(error)}); export it again") from None
 
 
@@ -150,7 +149,7 @@ def _read_with_nibabel(path: Path, zipped: bool) -> Any:
     image.SetSpacing([step if step > 0 else 1.0 for step in steps])
     affine = _TO_LPS @ loaded.affine
     if _is_placed(loaded.header) and image.GetDimension() >= 3:
-        _set_place(image, affine, path)
+        set_place(image, affine, path)
     return image
 
 
@@ -180,7 +179,7 @@ def _placed(image: Any, header: Any, path: Path, form: str | None) -> NiftiImage
     )  # fmt: skip
     places = NiftiPlaces(affines, codes, taken, size, chosen=form in affines)
     if form in affines:
-        _set_place(image, affines[form], path)
+        set_place(image, affines[form], path)
     if places.other is None:
         return NiftiImage(image, places)
     apart = largest_shift(affines["qform"], affines["sform"], size)
@@ -214,62 +213,6 @@ def _affine_of(image: Any) -> np.ndarray:
     affine[:3, :3] = direction * np.asarray(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
     return affine
-
-
-def _set_place(image: Any, affine: np.ndarray, path: Path) -> None:
-    """Give an image the place of a 4x4, whose axes are made orthogonal.
-
-    Raises:
-        InputError: they are far from it.
-    """
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    axes = affine[:3, :3] / spacing
-    left, _, right = np.linalg.svd(axes)
-    _check_shear(float(np.abs(axes - left @ right).max()), path)
-    dimension = image.GetDimension()
-    direction = np.eye(dimension)
-    direction[:3, :3] = left @ right
-    image.SetDirection(direction.ravel().tolist())
-    image.SetSpacing((*spacing.tolist(), *image.GetSpacing()[3:]))
-    image.SetOrigin((*affine[:3, 3].tolist(), *image.GetOrigin()[3:]))
-
-
-def _straightened(path: Path) -> Any:
-    """A file whose matrix is not quite a rotation, with the nearest rotation in its place.
-
-    ITK does this on request, which is made through an environment variable it looks at.
-    """
-    import SimpleITK as sitk
-
-    key = "ITK_NIFTI_SFORM_PERMISSIVE"
-    before = os.environ.get(key)
-    os.environ[key] = "ON"
-    try:
-        with quiet():
-            image = sitk.ReadImage(str(path))
-    except RuntimeError:
-        raise InputError(
-            f"{path}: its axes are not at right angles; resample it to a regular grid first"
-        ) from None
-    finally:
-        if before is None:
-            del os.environ[key]
-        else:
-            os.environ[key] = before
-    rows = [image.GetMetaData(f"srow_{row}").split() for row in "xyz"]
-    axes = np.array(rows, dtype=float)[:, :3] * [[-1], [-1], [1]]
-    axes /= np.linalg.norm(axes, axis=0)
-    direction = np.asarray(image.GetDirection()).reshape(image.GetDimension(), -1)[:3, :3]
-    _check_shear(float(np.abs(axes - direction).max()), path)
-    return image
-
-
-def _check_shear(shear: float, path: Path) -> None:
-    if shear > _LARGEST_SHEAR:
-        raise InputError(
-            f"{path}: its axes are not at right angles (off by {shear:.2f}); "
-            "resample it to a regular grid first"
-        )
 
 
 def _check_complete(path: Path, header: Any, zipped: bool) -> None:

@@ -146,9 +146,11 @@ def _picture(volume: Volume) -> Volume:
 
 
 def _tagged_modality(image: Any) -> str:
+    """What a header calls the modality; "" where it does not know (MetaImage says so in words)."""
     for key in ("0008|0060", "modality", "Modality", "DICOM.Modality"):
         if image.HasMetaDataKey(key):
-            return image.GetMetaData(key).strip().upper()
+            tagged = image.GetMetaData(key).strip().upper().removeprefix("MET_MOD_")
+            return "" if tagged in ("UNKNOWN", "OTHER") else tagged
     return ""
 
 

@@ -11,10 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from ..data.errors import InputError
-from ..data.reading_notes import reading_notes
-from ..data.slicing import (
-    put_slices,
-)
+from ..data.slicing import put_slices
 from ..data.support import Support
 from ..data.volume import Volume
 from ..models.devices import ChosenDevice, choose_device
@@ -28,6 +25,7 @@ from .monitor import Monitor, ShowSlice
 from .one_slice import segment_one
 from .preparation import Preparation, Query, common_segments
 from .propagation import propagate
+from .result_notes import result_notes
 from .results import (
     PreviewCallback,
     ProgressCallback,
@@ -191,7 +189,7 @@ class Segmenter:
             strategy=strategy,
             features=self.encoders.features.card if self.encoders.features else None,
             fob=work.background.model.card if work.background else None,
-            notes=reading_notes(volume, supports),
+            notes=result_notes(volume, supports, query.roi.size),
         )
 
     def _device_text(self) -> str:
