@@ -13,10 +13,28 @@ _PADDING = -1100
 _METAL = 4100
 _MOST_METAL = 0.02
 
-UNITS_NOTE = (
-    "is tagged CT, but its values ({low:g} to {high:g}) are no Hounsfield units; it is shown by "
-    "percentiles, modality= or window= choose otherwise"
-)
+def modality_of(voxels: np.ndarray, tagged: str) -> tuple[str, str | None]:
+    """What a volume is by its tag and its values together, and a note where they differ.
+
+    Args:
+        voxels: (k, j, i), or (k, j, i, 3) of colours.
+        tagged: the modality that the source tells, "CT"; "" where it tells none.
+
+    Returns:
+        "CT", "MR", "RGB" or "other", and one sentence or None.
+    """
+    if voxels.ndim == 4:
+        return "RGB", None
+    if not tagged:
+        return detect_modality(voxels), None
+    if tagged != "CT":
+        return ("MR" if tagged == "MR" else "other"), None
+    if holds_hounsfield_units(voxels):
+        return "CT", None
+    return "other", (
+        f"is tagged CT, but its values ({np.nanmin(voxels):g} to {np.nanmax(voxels):g}) are no "
+        "Hounsfield units; it is shown by percentiles, modality= or window= choose otherwise"
+    )
 
 
 def detect_modality(voxels: np.ndarray) -> str:

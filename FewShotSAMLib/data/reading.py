@@ -11,7 +11,7 @@ import numpy as np
 from .dicom import read_file, read_series
 from .errors import InputError
 from .files import DICOM, NIFTI, PICTURES, check_kind, extension, is_dicom_file, open_image
-from .hounsfield import UNITS_NOTE, detect_modality, holds_hounsfield_units
+from .hounsfield import modality_of
 from .intensity import check_varied
 from .label_reading import read_labels
 from .nifti import open_nifti
@@ -64,11 +64,12 @@ def read_volume(
             note = f"{missing} voxels are not numbers or infinite; they count as background"
             volume = replace(volume, notes=(*volume.notes, note))
     check_varied(volume)
-    chosen = _modality(volume, modality, tagged, path)
-    if tagged == "CT" and modality is None and chosen != "CT":
-        low, high = np.nanmin(volume.voxels), np.nanmax(volume.voxels)
-        volume = replace(volume, notes=(*volume.notes, UNITS_NOTE.format(low=low, high=high)))
-    return replace(volume, modality=chosen)
+    if modality is not None:
+        return replace(volume, modality=_given_modality(volume, modality, path))
+    if extension(path) in PICTURES and not path.is_dir() and not volume.is_rgb:
+        return replace(volume, modality="other")
+    found, note = modality_of(volume.voxels, tagged)
+    return replace(volume, modality=found, notes=(*volume.notes, *((note,) if note else ())))
 
 
 def _stored(
@@ -154,22 +155,17 @@ def _tagged_modality(image: Any) -> str:
     return ""
 
 
-def _modality(volume: Volume, given: str | None, tagged: str, path: Path) -> str:
-    if given is not None:
-        known = {name.lower(): name for name in MODALITIES}
-        if given.lower() not in known:
-            raise InputError(f"modality {given!r} is unknown; use one of {', '.join(MODALITIES)}")
-        chosen = known[given.lower()]
-        if (chosen == "RGB") != volume.is_rgb:
-            kind = "RGB" if volume.is_rgb else "grey"
-            raise InputError(f"{path}: is a {kind} image; modality {chosen} does not fit it")
-        return chosen
-    if volume.is_rgb:
-        return "RGB"
-    if tagged == "CT":
-        return "CT" if holds_hounsfield_units(volume.voxels) else "other"
-    if tagged:
-        return "MR" if tagged == "MR" else "other"
-    if extension(path) in PICTURES:
-        return "other"
-    return detect_modality(volume.voxels)
+def _given_modality(volume: Volume, given: str, path: Path) -> str:
+    """The modality that a person gave, as it is written here.
+
+    Raises:
+        InputError: it is unknown, or no colours have it.
+    """
+    known = {name.lower(): name for name in MODALITIES}
+    if given.lower() not in known:
+        raise InputError(f"modality {given!r} is unknown; use one of {', '.join(MODALITIES)}")
+    chosen = known[given.lower()]
+    if (chosen == "RGB") != volume.is_rgb:
+        kind = "RGB" if volume.is_rgb else "grey"
+        raise InputError(f"{path}: is a {kind} image; modality {chosen} does not fit it")
+    return chosen

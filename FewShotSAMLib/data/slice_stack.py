@@ -12,6 +12,8 @@ from .errors import InputError
 _JITTER = 0.1
 # Sideways, of a pixel: slices that lean less are upright, that stray more from a line are refused.
 _SIDEWAYS = 0.5
+# Neighbours further apart than so many usual steps are not mixed.
+_USUAL = 1.5
 # Slices closer than this share of the usual step do not set the step of a grid.
 _CLOSEST = 0.25
 
@@ -50,8 +52,9 @@ def stack_slices(
 ) -> Stack:
     """Slices with their positions as one grid, every slice where it was taken.
 
-    Slices that are missing are interpolated between their neighbours; where the steps have no
-    common measure all are interpolated on a grid of the smallest one.
+    Where slices are missing the nearest one is repeated: a mixture of two far apart shows two
+    outlines of everything. Where the steps have no common measure all are interpolated on a grid
+    of the smallest one.
 
     Args:
         voxels: (k, j, i[, 3]), two or more slices.
@@ -126,9 +129,9 @@ def _regular(
         note = (
             f"its slices are {gaps.min():.2f} to {gaps.max():.2f} mm apart: {missing} of "
             f"{places[-1] + 1} are missing (slice {', '.join(map(str, lost[:8]))}"
-            f"{' ...' if len(lost) > 8 else ''}) and are interpolated"
+            f"{' ...' if len(lost) > 8 else ''}) and repeat their nearest neighbour"
         )
-        return step, _interpolate(voxels, places.astype(float), places[-1] + 1), note
+        return step, _fill(voxels, places.astype(float), places[-1] + 1), note
     usual = np.median(gaps)
     step = float(max(gaps.min(), _CLOSEST * usual))
     count = int(np.ceil(heights[-1] / step - 1e-6)) + 1
@@ -142,11 +145,13 @@ def _regular(
         f"its slices are {gaps.min():.2f} to {gaps.max():.2f} mm apart; they are interpolated to "
         f"{count} slices {step:.2f} mm apart"
     )
-    return step, _interpolate(voxels, heights / step, count), note
+    return step, _fill(voxels, heights / step, count), note
 
 
-def _interpolate(voxels: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
-    """Slices at 0, 1, ..., count - 1 out of ``voxels`` at rising ``places``, linear."""
+def _fill(voxels: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
+    """Slices at 0, 1, ..., count - 1 out of ``voxels`` at rising ``places``: linear between usual
+    neighbours, the nearer one between others."""
+    widest = _USUAL * float(np.median(np.diff(places)))
     filled = np.empty((count, *voxels.shape[1:]), voxels.dtype)
     for k in range(count):
         above = int(np.searchsorted(places, k - 1e-6))
@@ -154,6 +159,8 @@ def _interpolate(voxels: np.ndarray, places: np.ndarray, count: int) -> np.ndarr
         below = max(above - 1, 0)
         span = places[above] - places[below]
         share = 1.0 if span == 0 else float(np.clip((k - places[below]) / span, 0, 1))
+        if span > widest:
+            share = float(share > 0.5)
         if share > 1 - 1e-3 or abs(places[above] - k) <= _JITTER:
             filled[k] = voxels[above]
         elif share < 1e-3 or abs(places[below] - k) <= _JITTER:

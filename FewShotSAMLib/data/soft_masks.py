@@ -15,6 +15,8 @@ _LEVELS = 8
 _FLAT = 0.5
 # So many of all values, and so many voxels of theirs, must look like edges.
 _VALUES, _VOXELS = 0.7, 0.8
+# Fewer voxels than these tell nothing of edges.
+_FEWEST = 40
 # Slices that are looked at, of those with a drawing.
 _SLICES = 64
 # What programs write for "wholly inside".
@@ -105,20 +107,28 @@ def _filled_levels(index: list[np.ndarray], count: int) -> np.ndarray:
 
 def _look_soft(levels: np.ndarray, index: list[np.ndarray], edges: np.ndarray) -> bool:
     """Whether the values without an area of their own are many and lie like edges: between their
-    neighbours' values, or close to nothing or to the highest value (JPEG)."""
+    neighbours' values, or, as JPEG leaves them, close to nothing or to the highest value."""
     if edges.sum() < max(_LEVELS, _VALUES * (len(levels) - 1)):
         return False
-    between = total = close = 0
+    like_edges = total = 0
+    counts = sum(np.bincount(plane.ravel(), minlength=len(levels)) for plane in index)
+    white = counts[1:][levels[1:] > 0.9 * levels[-1]].sum() > counts[1:].sum() / 2
+    is_jpeg = white and 200 <= levels[-1] <= 255
     for plane in index:
         inner = plane[1:-1, 1:-1]
-        around = np.stack((plane[:-2, 1:-1], plane[2:, 1:-1], plane[1:-1, :-2], plane[1:-1, 2:]))
         ours = edges[inner]
+        found = _between(plane[:-2, 1:-1], inner, plane[2:, 1:-1])
+        found |= _between(plane[1:-1, :-2], inner, plane[1:-1, 2:])
+        if is_jpeg:
+            share = levels[inner] / levels[-1]
+            found |= (share < 0.1) | (share > 0.9)
         total += np.count_nonzero(ours)
-        low, high = around.min(axis=0), around.max(axis=0)
-        between += np.count_nonzero(ours & (low < inner) & ((inner < high) | (inner == high)))
-        share = levels[inner[ours]] / levels[-1]
-        close += np.count_nonzero((share < 0.1) | (share > 0.9))
-    return max(between, close) >= _VOXELS * total
+        like_edges += np.count_nonzero(ours & found)
+    return total >= _FEWEST and like_edges >= _VOXELS * total
+
+
+def _between(one: np.ndarray, middle: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return ((one < middle) & (middle < other)) | ((one > middle) & (middle > other))
 
 
 def _one_structure(cores: np.ndarray, highest: float) -> bool:

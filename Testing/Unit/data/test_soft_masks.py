@@ -100,3 +100,21 @@ def test_single_voxels_of_many_labels_stay_labels():
     cut, note = cut_soft_mask(labels, "points")
     assert note is None
     np.testing.assert_array_equal(cut, labels)
+
+
+def test_a_mask_that_was_a_jpg_is_one_structure(tmp_path):
+    """JPEG leaves ripples near nothing and near white."""
+    hard = Image.fromarray(ball()[2].astype(np.uint8) * 255).resize((150, 140))
+    hard.save(tmp_path / "m.jpg", quality=80)
+    rippled = Image.open(tmp_path / "m.jpg")
+    rippled.save(tmp_path / "m.png")
+    labels = read_labels(tmp_path / "m.png")
+    np.testing.assert_array_equal(labels.voxels[0], np.asarray(rippled) > 127)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 255), min_size=9, max_size=40, unique=True))
+def test_labels_without_any_shape_stay_labels(seed, values):
+    labels = np.random.default_rng(seed).choice([0, *values], (4, 12, 14)).astype(np.uint8)
+    _, note = cut_soft_mask(labels, "noise")
+    assert note is None
