@@ -110,28 +110,26 @@ def _regular(
 ) -> tuple[float, np.ndarray, str | None]:
     """(step in mm, slices at even heights, note)."""
     gaps = np.diff(heights)
-    step = float(np.median(gaps))
-    places = np.rint(heights / step).astype(int)
-    if places[-1] > 0:
-        step = heights[-1] / places[-1]
-        places = np.rint(heights / step).astype(int)
-    even = (np.diff(places) > 0).all() and np.abs(heights / step - places).max() <= _JITTER
+    for usual in (float(np.median(gaps)), float(gaps.min())):
+        step, places, even = _even_places(heights, usual)
+        if even:
+            break
     if even and len(places) == places[-1] + 1:
         return step, voxels, None
-    missing = places[-1] + 1 - len(places)
-    if missing > len(places):
-        raise InputError(
-            f"{name}: its slices are {gaps.min():.2f} to {gaps.max():.2f} mm apart, more are "
-            "missing than there are; keep one block of slices"
-        )
     if even:
+        missing = places[-1] + 1 - len(places)
+        if missing > len(places):
+            raise InputError(
+                f"{name}: its slices are {gaps.min():.2f} to {gaps.max():.2f} mm apart, more are "
+                "missing than there are; keep one block of slices"
+            )
         lost = sorted(set(range(places[-1] + 1)) - set(places.tolist()))
         note = (
             f"its slices are {gaps.min():.2f} to {gaps.max():.2f} mm apart: {missing} of "
             f"{places[-1] + 1} are missing (slice {', '.join(map(str, lost[:8]))}"
             f"{' ...' if len(lost) > 8 else ''}) and repeat their nearest neighbour"
         )
-        return step, _fill(voxels, places.astype(float), places[-1] + 1), note
+        return step, _fill(voxels, places.astype(float), places[-1] + 1, _USUAL), note
     usual = np.median(gaps)
     step = float(max(gaps.min(), _CLOSEST * usual))
     count = int(np.ceil(heights[-1] / step - 1e-6)) + 1
@@ -145,13 +143,22 @@ def _regular(
         f"its slices are {gaps.min():.2f} to {gaps.max():.2f} mm apart; they are interpolated to "
         f"{count} slices {step:.2f} mm apart"
     )
-    return step, _fill(voxels, heights / step, count), note
+    return step, _fill(voxels, heights / step, count, _USUAL * usual / step), note
 
 
-def _fill(voxels: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
-    """Slices at 0, 1, ..., count - 1 out of ``voxels`` at rising ``places``: linear between usual
-    neighbours, the nearer one between others."""
-    widest = _USUAL * float(np.median(np.diff(places)))
+def _even_places(heights: np.ndarray, step: float) -> tuple[float, np.ndarray, bool]:
+    """(step that fits best, place of each slice in such steps, whether each has its own)."""
+    places = np.rint(heights / step).astype(int)
+    if places[-1] > 0:
+        step = float(heights[-1] / places[-1])
+        places = np.rint(heights / step).astype(int)
+    strays = np.abs(heights / step - places).max()
+    return step, places, bool((np.diff(places) > 0).all() and strays <= _JITTER)
+
+
+def _fill(voxels: np.ndarray, places: np.ndarray, count: int, widest: float) -> np.ndarray:
+    """Slices at 0, 1, ..., count - 1 out of ``voxels`` at rising ``places``: linear between
+    neighbours up to ``widest`` apart, the nearer one between others."""
     filled = np.empty((count, *voxels.shape[1:]), voxels.dtype)
     for k in range(count):
         above = int(np.searchsorted(places, k - 1e-6))
