@@ -12,13 +12,15 @@ from .slicing import AXES, GRID_AXIS, find_axis
 
 # A voxel belongs to an outline of a plane where the drawing reaches this many times further along
 # the plane's two directions than across it.
-_FLAT = 3
+_FLAT = 2
 # A slice is a trace where so much of it belongs to outlines of other planes.
-_TRACE = 0.9
+_TRACE = 0.7
 # Smallest outline, of the largest one, where traces are told from outlines.
 _SMALLEST = 0.05
 # A drawing is one of another axis where that needs so few planes, of the slices along this one.
 _FEW = 0.25
+# What goes through more neighbouring slices is a body, not some planes.
+_THICKEST = 3
 # A drawing of so many voxels that fills so much of the box around it is a body, not some planes.
 _BODY_VOXELS, _BODY_SHARE = 1_000_000, 0.3
 
@@ -33,12 +35,14 @@ class Outlines:
         area: voxels of the outlined slices that belong to no other plane's outline.
         planes: how many planes explain the drawing: the outlined slices and those of other axes
             that explain the traces.
+        thickness: how many neighbouring slices the outlines of other axes go through, usually.
     """
 
     occupied: tuple[int, ...]
     outlined: tuple[int, ...]
     area: int
     planes: int
+    thickness: float
 
 
 def find_outlines(mask: np.ndarray) -> dict[str, Outlines]:
@@ -56,7 +60,11 @@ def find_outlines(mask: np.ndarray) -> dict[str, Outlines]:
     )
     own = {axis: _own_area(places, thin, 2 - GRID_AXIS[axis]) for axis in AXES}
     least = _SMALLEST * max(area.max() for area in own.values())
-    return {axis: _along(places, thin, 2 - GRID_AXIS[axis], own[axis], least) for axis in AXES}
+    thickness = runs.min(axis=1)
+    return {
+        axis: _along(places, thin, thickness, 2 - GRID_AXIS[axis], own[axis], least)
+        for axis in AXES
+    }
 
 
 def _own_area(places: np.ndarray, thin: np.ndarray, axis: int) -> np.ndarray:
@@ -66,7 +74,12 @@ def _own_area(places: np.ndarray, thin: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _along(
-    places: np.ndarray, thin: np.ndarray, axis: int, own: np.ndarray, least: float
+    places: np.ndarray,
+    thin: np.ndarray,
+    thickness: np.ndarray,
+    axis: int,
+    own: np.ndarray,
+    least: float,
 ) -> Outlines:
     index = places[:, axis]
     foreign = np.delete(thin, axis, axis=1).any(axis=1)
@@ -83,6 +96,7 @@ def _along(
         tuple(outlined.tolist()),
         int(own[outlined].sum()),
         len(outlined) + elsewhere,
+        float(np.median(thickness[foreign])) if foreign.any() else 0.0,
     )
 
 
@@ -107,7 +121,7 @@ def outlined_slices(mask: np.ndarray, axis: str) -> tuple[int, ...]:
     found = find_outlines(mask)
     here = found[axis]
     if not here.outlined:
-        few = here.planes <= max(1, _FEW * len(here.occupied))
+        few = here.planes <= max(1, _FEW * len(here.occupied)) and here.thickness <= _THICKEST
         return () if few and len(here.occupied) > 1 else here.occupied
     return here.outlined if axis in _mixed(found) else here.occupied
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _STANDARD_ERROR = 2
+_DAMAGED = ("cannot be read", "while reading", "Cannot read requested file")
 _lock = threading.RLock()
 
 
@@ -15,7 +16,7 @@ def reason(error: Exception) -> str:
     """The last telling line of an ITK error, without addresses and source lines."""
     if "Unable to determine ImageIO" in str(error):
         return "its content is of another kind than its name"
-    if "cannot be read" in str(error) or "while reading" in str(error):
+    if any(words in str(error) for words in _DAMAGED):
         return "it is damaged or cut short"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = lines[-1] if lines else type(error).__name__

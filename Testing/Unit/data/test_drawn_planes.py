@@ -141,3 +141,11 @@ def test_labels_drawn_along_another_axis_are_named():
     assert other.names == {2: "spleen"} and other.slices == (38,)
     with pytest.raises(InputError, match="label 2 is not drawn on axial slices"):
         Support.from_labels(volume, labels, axis="axial", keep_labels=[2])
+
+
+@pytest.mark.parametrize("thickness", [1, 2, 3])
+def test_planes_that_a_thick_brush_painted(thickness):
+    axial, coronal = list(range(9, 9 + thickness)), list(range(23, 23 + thickness))
+    mask = painted(body(), axial=axial, coronal=coronal)
+    assert outlined_slices(mask, "axial") == tuple(axial)
+    assert outlined_slices(mask, "coronal") == tuple(coronal)
