@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+from ..data.drawn_supports import draw_supports
 from ..data.errors import InputError
-from ..data.reading import read_labels, read_volume
+from ..data.label_reading import read_label_maps, read_labels
+from ..data.reading import read_volume
 from ..data.support import Support
 from ..data.volume import Volume
+from .option_names import in_options, naming_options
 
 
 def read_image(path: Path, args: argparse.Namespace) -> Volume:
@@ -19,16 +23,22 @@ def read_image(path: Path, args: argparse.Namespace) -> Volume:
     Raises:
         InputError: unusable; choices that the library takes as arguments are named as options.
     """
-    try:
+    with naming_options():
         volume = read_volume(
-            path, modality=args.modality, series=args.series, component=args.component
+            path,
+            modality=args.modality,
+            series=args.series,
+            component=args.component,
+            form=args.nifti_form,
         )
-    except InputError as error:
-        text = str(error).replace("series=", "--series").replace("component=", "--component")
-        raise InputError(text) from None
-    for note in volume.notes:
-        print(f"fewshotsam: note: {volume.name}: {note}", file=sys.stderr)
+    tell_notes(volume.name, volume.notes)
     return volume
+
+
+def tell_notes(name: str, notes: Iterable[str]) -> None:
+    """One line on standard error for each."""
+    for note in notes:
+        print(f"fewshotsam: note: {name}: {in_options(note)}", file=sys.stderr)
 
 
 def read_supports(args: argparse.Namespace, query: Volume) -> list[Support]:
@@ -45,7 +55,7 @@ def read_supports(args: argparse.Namespace, query: Volume) -> list[Support]:
     supports = [_kept_support(path) for path in args.support]
     for image, mask in drawings:
         same = image.exists() and args.query.exists() and image.samefile(args.query)
-        supports.append(draw_support(query if same else read_image(image, args), mask, args))
+        supports += _drawn(query if same else read_image(image, args), mask, args)
     return supports
 
 
@@ -64,15 +74,31 @@ def _drawings(args: argparse.Namespace) -> list[tuple[Path, Path]]:
 
 
 def draw_support(image: Volume, mask: Path, args: argparse.Namespace) -> Support:
-    """The support of one image and the mask drawn on it."""
-    return Support.from_labels(
-        image,
-        read_labels(mask, like=image),
-        axis=args.axis,
-        slices=args.support_slices,
-        window=args.window,
-        keep_labels=args.label,
-    )
+    """The one support of an image and the mask drawn on it; where segments overlap, upper ones lie
+    on lower ones."""
+    with naming_options():
+        labels = read_labels(mask, like=image, form=args.nifti_form)
+        (support,) = draw_supports(
+            image, [labels], axis=args.axis, slices=args.support_slices, window=args.window,
+            keep_labels=args.label,
+        )  # fmt: skip
+    tell_notes(mask.name, support.notes)
+    return support
+
+
+def _drawn(image: Volume, mask: Path, args: argparse.Namespace) -> list[Support]:
+    """The supports of an image and the mask drawn on it, several where segments overlap."""
+    with naming_options():
+        supports = draw_supports(
+            image,
+            read_label_maps(mask, like=image, form=args.nifti_form),
+            axis=args.axis,
+            slices=args.support_slices,
+            window=args.window,
+            keep_labels=args.label,
+        )
+    tell_notes(mask.name, dict.fromkeys(note for one in supports for note in one.notes))
+    return supports
 
 
 def _kept_support(path: Path) -> Support:

@@ -135,6 +135,11 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("reading of images")
     _add_parts(group)
     group.add_argument(
+        "--nifti-form",
+        choices=("qform", "sform"),
+        help="which place to take where a NIfTI header tells two (default: as 3D Slicer does)",
+    )
+    group.add_argument(
         "--modality",
         choices=("CT", "MR", "RGB", "other"),
         help="what the images are (default: found from the file)",

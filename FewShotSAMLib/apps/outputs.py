@@ -46,8 +46,10 @@ def _check_kind(path: Path, kinds: Sequence[str]) -> None:
 
 
 def _check_writable(path: Path) -> None:
+    from ..data.files import written_path
+
     try:
-        tempfile.TemporaryFile(dir=path.parent).close()
+        tempfile.TemporaryFile(dir=written_path(path).parent).close()
     except OSError as error:
         raise InputError(
             f"{path}: its folder cannot be written to ({error.strerror}); choose another"

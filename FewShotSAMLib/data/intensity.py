@@ -7,14 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import InputError
+from .hounsfield import detect_modality
+from .sampling import evenly_spread
 from .volume import Volume
 
 # Soft-tissue window of the papers (FoB: [-125, 275] HU).
 CT_WINDOW = (-125.0, 275.0)
 MR_PERCENTILES = (0.5, 99.5)
+# Where the brightest lie so many times further up than all but 3 %, they are metal or the like.
+_FAR, _MOST = 5.0, 97.0
 
-# Statistics are taken on at most about this many voxels, evenly spread.
-_SAMPLE = 2_000_000
+__all__ = [
+    "IntensityRange",
+    "check_varied",
+    "detect_modality",
+    "evenly_spread",
+    "intensity_range",
+    "normalise",
+]
 
 
 @dataclass(frozen=True)
@@ -26,56 +36,24 @@ class IntensityRange:
     source: str
 
 
-def evenly_spread(voxels: np.ndarray) -> np.ndarray:
-    """Evenly spread finite values of ``voxels``, flat."""
-    step = max(1, int(np.ceil((voxels.size / _SAMPLE) ** (1 / 3))))
-    values = voxels[tuple(slice(None, None, min(step, max(1, n // 32))) for n in voxels.shape[:3])]
-    values = values.ravel()
-    return values[np.isfinite(values)] if values.dtype.kind == "f" else values
-
-
-def detect_modality(voxels: np.ndarray) -> str:
-    """ "RGB", "CT" or "MR" from the values of a volume (k, j, i[, 3]) whose source does not tell.
-
-    CT is recognised by Hounsfield units: air near -1000 together with soft tissue, or, cropped
-    inside the body, whole numbers that lie where fat, organs and bone do. Padding below -1100 is
-    left out. Everything else that is grey counts as MR.
-    """
-    if voxels.ndim == 4:
-        return "RGB"
-    if voxels.dtype.kind in "ub":
-        return "MR"
-    values = evenly_spread(voxels)
-    if not values.size or values.min() >= 0:
-        return "MR"
-    padding = values < -1100
-    if np.mean(padding & (values != values.min())) > 0.02 or padding.all():
-        return "MR"
-    values = values[~padding].astype(np.float32)
-    low, middle, high, highest = np.percentile(values, (1, 50, 99, 99.9))
-    if highest > 4100:
-        return "MR"
-    air = np.mean(values < -900)
-    lung = np.mean((values >= -900) & (values < -200))
-    tissue = np.mean((values >= -200) & (values <= 400))
-    if air > 0.005 and tissue > 0.05 and tissue > 0.25 * lung:
-        return "CT"
-    whole = np.mean(np.abs(values - np.rint(values)) < 1e-3) > 0.99
-    fat = np.mean((values >= -150) & (values <= -40))
-    inside = tissue > 0.8 and fat > 0.005 and -150 <= middle <= 200 and high - low > 60
-    return "CT" if whole and inside else "MR"
-
-
 def intensity_range(volume: Volume, window: tuple[float, float] | None = None) -> IntensityRange:
     """The range of stored values to show as black to white.
 
     CT: the window (-125, 275) HU. MR and other: percentiles 0.5 and 99.5 of the finite voxels
-    without the background, that is without the lowest value where it is common. RGB: all of the
-    stored type's range. ``window`` (low, high) overrides each of them.
+    without the background, that is without the lowest value where it is common; where a few are
+    far brighter than all others (metal), percentile 97. RGB: all of the stored type's range.
+    ``window`` (low, high) overrides each of them.
 
     Raises:
-        InputError: all voxels are equal or not finite, or the window is not low < high.
+        InputError: all voxels are equal or not finite, the window is not low < high, or nothing
+            but black or white would be seen.
     """
+    found = _range_of(volume, window)
+    _check_seen(volume, found)
+    return found
+
+
+def _range_of(volume: Volume, window: tuple[float, float] | None) -> IntensityRange:
     if window is not None:
         low, high = float(window[0]), float(window[1])
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
@@ -95,10 +73,33 @@ def intensity_range(volume: Volume, window: tuple[float, float] | None = None) -
         foreground = values
     if foreground.size:
         low, high = (float(p) for p in np.percentile(foreground, MR_PERCENTILES))
+        most = float(np.percentile(foreground, _MOST))
+        if low < most and high - low > _FAR * (most - low):
+            return IntensityRange(low, most, "percentiles 0.5 and 97 of the foreground")
         if low < high:
             return IntensityRange(low, high, "percentiles 0.5 and 99.5 of the foreground")
     finite = volume.voxels[np.isfinite(volume.voxels)]
     return IntensityRange(float(finite.min()), float(finite.max()), "lowest and highest value")
+
+
+def _check_seen(volume: Volume, shown: IntensityRange) -> None:
+    """Refuse a range in which everything is black, or everything is white."""
+    values = evenly_spread(volume.voxels)
+    if not values.size:
+        return
+    low, high = float(values.min()), float(values.max())
+    if shown.low < high and low < shown.high:
+        return
+    exact = volume.voxels[np.isfinite(volume.voxels)]
+    low, high = float(exact.min()), float(exact.max())
+    if shown.low < high and low < shown.high:
+        return
+    what = "black" if high <= shown.low else "white"
+    raise InputError(
+        f"{volume.name or 'volume'}: everything is {what} when {shown.low:g} to {shown.high:g} is "
+        f"shown ({shown.source}), since its values go from {low:g} to {high:g}; give a window= "
+        "within them or another modality="
+    )
 
 
 def check_varied(volume: Volume) -> None:

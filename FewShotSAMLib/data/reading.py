@@ -1,21 +1,24 @@
-"""Reading images and labels from files and DICOM folders."""
+"""Reading images from files and DICOM folders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .dicom import read_series
+from .dicom import read_file, read_series
 from .errors import InputError
-from .files import DICOM, PICTURES, extension, is_dicom_file, open_image
-from .intensity import check_varied, detect_modality
-from .label_values import colour_labels, present_labels, segment_labels, whole_numbers
-from .resampling import resample_labels
-from .volume import MODALITIES, Segment, Volume
+from .files import DICOM, NIFTI, PICTURES, check_kind, extension, is_dicom_file, open_image
+from .hounsfield import modality_of
+from .intensity import check_varied
+from .label_reading import read_labels
+from .nifti import open_nifti
+from .nifti_places import NiftiPlaces
+from .volume import MODALITIES, Volume
+
+__all__ = ["read_labels", "read_volume"]
 
 
 def read_volume(
@@ -24,32 +27,33 @@ def read_volume(
     modality: str | None = None,
     series: str | int | None = None,
     component: int | None = None,
+    form: str | None = None,
 ) -> Volume:
     """An image from a file (NIfTI, NRRD, MHA/MHD, DICOM, PNG, JPG ...) or a DICOM folder.
 
     Voxels keep their stored type, axis order and direction. RGBA loses its alpha. A picture
     becomes one axial slice of 1 mm pixels, grey where its three colours are equal all through.
-    Whether it is a CT is read from DICOM tags, else from its values (``detect_modality``).
+    Whether it is a CT is told by DICOM tags and by its values together, by these alone where there
+    is no tag (``hounsfield``).
 
     Args:
         path: the file or folder.
         modality: "CT", "MR", "RGB" or "other", where the file does not tell rightly.
         series: which DICOM series, where the folder holds several.
         component: which frame of a 4-D image or component of a vector image, from 0.
+        form: of a NIfTI file that tells two places, "qform" or "sform".
 
     Raises:
         InputError: missing, unreadable or unknown file; several series or frames and none
             chosen; complex or vector values; no voxels; no contrast.
     """
     path = Path(path)
-    tagged, notes = "", ()
-    if path.is_dir():
-        image, tagged, notes = read_series(path, series, component)
+    image, tagged, notes, places = _stored(path, series, component, form)
+    if places is None and (path.is_dir() or _is_dicom(path)):
         component = None
-    else:
-        image = open_image(path)
-        tagged = _tagged_modality(image)
-    volume = Volume.from_sitk(_one_frame(image, path, component), name=path.name, notes=notes)
+    volume = Volume.from_sitk(
+        _one_frame(image, path, component), name=path.name, notes=notes, places=places
+    )
     if extension(path) in PICTURES and not path.is_dir():
         volume = _picture(volume)
         if volume.is_rgb and (volume.voxels == volume.voxels[..., :1]).all():
@@ -60,65 +64,32 @@ def read_volume(
             note = f"{missing} voxels are not numbers or infinite; they count as background"
             volume = replace(volume, notes=(*volume.notes, note))
     check_varied(volume)
-    return replace(volume, modality=_modality(volume, modality, tagged, path))
+    if modality is not None:
+        return replace(volume, modality=_given_modality(volume, modality, path))
+    if extension(path) in PICTURES and not path.is_dir() and not volume.is_rgb:
+        return replace(volume, modality="other")
+    found, note = modality_of(volume.voxels, tagged)
+    return replace(volume, modality=found, notes=(*volume.notes, *((note,) if note else ())))
 
 
-def read_labels(
-    path: str | Path,
-    like: Volume | None = None,
-    *,
-    segments: Mapping[int, Segment] | None = None,
-) -> Volume:
-    """Labels from a label map, a Slicer segmentation (.seg.nrrd) or a coloured PNG.
-
-    Values are whole numbers from 0 to 65535; uint8 where they fit, else uint16. Decimal values
-    are taken where they are whole, and cut at 0.5 where all lie in [0, 1] (probabilities). A
-    segmentation keeps its names and colours; where its segments overlap, upper layers lie on top.
-    In a colour picture each colour other than black is a label, numbered by (R, G, B), and in a
-    grey one 255 alone counts as 1.
-
-    Args:
-        path: the file.
-        like: the image they belong to; labels on another grid are brought to its grid by their
-            place in patient space.
-        segments: label value -> known name and colour. Colours of a picture take the values of
-            the known colours.
-
-    Raises:
-        InputError: missing, unreadable or unknown file; negative, fractional or too many labels;
-            more than one frame; nothing drawn within ``like``.
-    """
-    path = Path(path)
-    if path.is_dir() or extension(path) in DICOM or is_dicom_file(path):
-        raise InputError(
-            f"{path}: labels in DICOM are not read; convert them to .seg.nrrd or NIfTI "
-            "(for example in 3D Slicer)"
-        )
-    if extension(path) in (".jpg", ".jpeg"):
-        raise InputError(f"{path}: JPG changes colours, so it holds no labels; save it as PNG")
+def _stored(
+    path: Path, series: str | int | None, component: int | None, form: str | None
+) -> tuple[Any, str, tuple[str, ...], NiftiPlaces | None]:
+    """The image as stored, its tagged modality, notes and NIfTI places."""
+    if path.is_dir():
+        return *read_series(path, series, component), None
+    kind = check_kind(path)
+    if _is_dicom(path):
+        return *read_file(path, component), None
+    if kind in NIFTI:
+        opened = open_nifti(path, form)
+        return opened.image, "", opened.notes, opened.places
     image = open_image(path)
-    if image.HasMetaDataKey("Segment0_ID") or image.HasMetaDataKey("Segment0_LabelValue"):
-        labels = segment_labels(image, path.name)
-    else:
-        labels = _from_image(image, path)
-        if labels.is_rgb:
-            labels = colour_labels(labels, segments)
-        else:
-            labels = labels.with_voxels(whole_numbers(labels.voxels, path.name))
-    if extension(path) in PICTURES:
-        labels = _picture(labels)
-        if present_labels(labels.voxels) == [255]:
-            labels = labels.with_voxels((labels.voxels > 0).astype(np.uint8))
-        if like is not None and like.shape == labels.shape:
-            labels = replace(labels, spacing=like.spacing, origin=like.origin)
-            labels = replace(labels, direction=like.direction)
-    known = {v: s for v, s in (segments or {}).items() if v in present_labels(labels.voxels)}
-    labels = replace(labels, name=path.name, segments={**labels.segments, **known})
-    return labels if like is None else resample_labels(labels, like)
+    return image, _tagged_modality(image), (), None
 
 
-def _from_image(image: Any, path: Path) -> Volume:
-    return Volume.from_sitk(_one_frame(image, path, None), name=path.name)
+def _is_dicom(path: Path) -> bool:
+    return extension(path) in DICOM or is_dicom_file(path)
 
 
 def _one_frame(image: Any, path: Path, component: int | None) -> Any:
@@ -176,26 +147,25 @@ def _picture(volume: Volume) -> Volume:
 
 
 def _tagged_modality(image: Any) -> str:
+    """What a header calls the modality; "" where it does not know (MetaImage says so in words)."""
     for key in ("0008|0060", "modality", "Modality", "DICOM.Modality"):
         if image.HasMetaDataKey(key):
-            return image.GetMetaData(key).strip().upper()
+            tagged = image.GetMetaData(key).strip().upper().removeprefix("MET_MOD_")
+            return "" if tagged in ("UNKNOWN", "OTHER") else tagged
     return ""
 
 
-def _modality(volume: Volume, given: str | None, tagged: str, path: Path) -> str:
-    if given is not None:
-        known = {name.lower(): name for name in MODALITIES}
-        if given.lower() not in known:
-            raise InputError(f"modality {given!r} is unknown; use one of {', '.join(MODALITIES)}")
-        chosen = known[given.lower()]
-        if (chosen == "RGB") != volume.is_rgb:
-            kind = "RGB" if volume.is_rgb else "grey"
-            raise InputError(f"{path}: is a {kind} image; modality {chosen} does not fit it")
-        return chosen
-    if volume.is_rgb:
-        return "RGB"
-    if tagged:
-        return tagged if tagged in ("CT", "MR") else "other"
-    if extension(path) in PICTURES:
-        return "other"
-    return detect_modality(volume.voxels)
+def _given_modality(volume: Volume, given: str, path: Path) -> str:
+    """The modality that a person gave, as it is written here.
+
+    Raises:
+        InputError: it is unknown, or no colours have it.
+    """
+    known = {name.lower(): name for name in MODALITIES}
+    if given.lower() not in known:
+        raise InputError(f"modality {given!r} is unknown; use one of {', '.join(MODALITIES)}")
+    chosen = known[given.lower()]
+    if (chosen == "RGB") != volume.is_rgb:
+        kind = "RGB" if volume.is_rgb else "grey"
+        raise InputError(f"{path}: is a {kind} image; modality {chosen} does not fit it")
+    return chosen

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
+from .label_maps import label_name
 from .label_values import present_labels
 from .volume import Volume
 
@@ -20,20 +21,28 @@ def resample_labels(labels: Volume, like: Volume) -> Volume:
 
     A label that no voxel of ``like`` is nearest to (a thin drawing on a coarser grid) is placed
     where its own voxels fall, so that nothing inside of ``like`` is lost. On equal grids the
-    voxels are kept as they are, with the geometry of ``like``.
+    voxels are kept as they are, with the geometry of ``like``; so they are where a NIfTI header
+    that tells no place, or two, is why the grids differ.
 
     Raises:
         InputError: labels are drawn, but none within ``like``.
     """
     if labels.same_grid(like):
         return _on_grid_of(labels, like, labels.voxels)
+    voxel_by_voxel = _same_voxels_elsewhere(labels, like)
+    if voxel_by_voxel:
+        same = _on_grid_of(labels, like, labels.voxels)
+        return replace(same, notes=(*labels.notes, voxel_by_voxel))
     moved = _resample(labels, like, "nearest", 0)
     notes = labels.notes
     present = present_labels(labels.voxels)
+    outside = []
     for value in sorted(set(present) - set(present_labels(moved))):
         index, inside = _places(np.flatnonzero(labels.voxels == value), labels, like)
         i, j, k = index[inside].T
         moved[k, j, i] = value
+        if not inside.any():
+            outside.append(label_name(value, labels.segments))
     if present:
         if not moved.any():
             raise InputError(_no_overlap(labels, like))
@@ -42,7 +51,41 @@ def resample_labels(labels: Volume, like: Volume) -> Volume:
         lost = 1 - inside.mean()
         if lost >= 0.005:
             notes = (*notes, f"{lost:.0%} of the labelled voxels lie outside of the image")
+        if outside:
+            notes = (*notes, f"{', '.join(outside)}: lies wholly outside of the image")
     return replace(_on_grid_of(labels, like, moved), notes=notes)
+
+
+def _same_voxels_elsewhere(labels: Volume, like: Volume) -> str | None:
+    """Why labels that lie elsewhere are taken voxel by voxel, in one sentence; else None."""
+    if labels.shape != like.shape:
+        return None
+    alone = [v.name or what for v, what in ((like, "the image"), (labels, "the mask"))
+             if v.places is not None and not v.places.is_placed]  # fmt: skip
+    if alone and not _same_box(labels, like):
+        return f"taken voxel by voxel, since the header of {alone[0]} tells no place"
+    for one, other in ((like, labels), (labels, like)):
+        elsewhere = one.places.other if one.places else None
+        if elsewhere is not None and _at(one, elsewhere).same_grid(other):
+            return (
+                f"taken voxel by voxel, since it lies where the other form of the header of "
+                f"{one.name or 'the image'} tells"
+            )
+    return None
+
+
+def _at(volume: Volume, affine: np.ndarray) -> Volume:
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    return replace(
+        volume, spacing=tuple(spacing), origin=tuple(affine[:3, 3]),
+        direction=affine[:3, :3] / spacing, places=None,
+    )  # fmt: skip
+
+
+def _same_box(labels: Volume, like: Volume) -> bool:
+    """Whether both fill the same box, with axes in another order or direction."""
+    apart = np.abs(np.subtract(labels.bounds(), like.bounds())).max()
+    return bool(apart < 0.05 * min(like.spacing))
 
 
 def _places(flat: np.ndarray, labels: Volume, like: Volume) -> tuple[np.ndarray, np.ndarray]:
@@ -69,6 +112,7 @@ def _on_grid_of(volume: Volume, like: Volume, voxels: np.ndarray) -> Volume:
         spacing=like.spacing,
         origin=like.origin,
         direction=like.direction,
+        places=like.places,
     )
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .drawn_planes import outlined_slices, spans
 from .errors import InputError
-from .slicing import GRID_AXIS
+from .slicing import GRID_AXIS, put_slices
 from .volume import Orientation
 
 SLICE_CHOICES = ("all", "middle", "largest", "thirds")
@@ -33,17 +34,16 @@ def choose_slices(
         name: of the labels, for messages.
 
     Raises:
-        InputError: an unknown choice, or a slice on which nothing is drawn.
+        InputError: an unknown choice, or a slice on which nothing is drawn. The trace of another
+            plane's drawing is nothing.
     """
-    length = max(values) + 1
-    table = np.array([np.bincount(one.ravel(), minlength=length)[list(values)] for one in stack])
-    areas = dict(zip(values, table.T))
+    areas = {value: _outline_areas(stack, value, axis) for value in values}
     if isinstance(slices, str):
         if slices not in SLICE_CHOICES:
             raise InputError(
                 f"slices {slices!r} is unknown; use {', '.join(SLICE_CHOICES)} or slice numbers"
             )
-        return {value: _pick(area, slices) for value, area in areas.items()}
+        return {value: _pick(area, slices) for value, area in areas.items() if area.any()}
     if not len(slices):
         raise InputError("no slice was chosen; name at least one slice number")
     grid_axis = GRID_AXIS[axis]
@@ -51,12 +51,22 @@ def choose_slices(
     kept = {orientation.canonical_index(grid_axis, int(number)) for number in slices}
     for index in sorted(kept - carrying):
         number = orientation.canonical_index(grid_axis, index)
-        there = _spans(sorted(orientation.canonical_index(grid_axis, n) for n in carrying))
+        there = spans(sorted(orientation.canonical_index(grid_axis, n) for n in carrying))
         raise InputError(
             f"{name}: nothing is drawn on {axis} slice {number}; drawn slices are {there}"
         )
     chosen = {v: tuple(n for n in sorted(kept) if area[n]) for v, area in areas.items()}
     return {value: indices for value, indices in chosen.items() if indices}
+
+
+def _outline_areas(stack: np.ndarray, value: int, axis: str) -> np.ndarray:
+    """Pixels of one label on each slice, 0 where it is only the trace of another plane."""
+    mask = stack == value
+    area = mask.sum(axis=(1, 2))
+    outlined = list(outlined_slices(put_slices(mask, axis), axis))
+    kept = np.zeros_like(area)
+    kept[outlined] = area[outlined]
+    return kept
 
 
 def _pick(area: np.ndarray, choice: str) -> tuple[int, ...]:
@@ -70,14 +80,3 @@ def _pick(area: np.ndarray, choice: str) -> tuple[int, ...]:
         places = {len(carrying) * part // 6 for part in (1, 3, 5)}
         return tuple(int(carrying[place]) for place in sorted(places))
     return tuple(int(n) for n in carrying)
-
-
-def _spans(numbers: Sequence[int]) -> str:
-    """Rising numbers as "3-7, 9"."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in spans)

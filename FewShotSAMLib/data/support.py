@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .colours import default_colour
+from .drawn_planes import drawn_axis, planes_note
 from .errors import InputError
 from .intensity import IntensityRange, intensity_range, normalise
 from .label_values import present_labels, whole_numbers
@@ -21,7 +22,6 @@ from .slicing import (
     FieldOfView,
     check_axis,
     extract_slices,
-    find_axis,
     put_slices,
     slice_spacing,
     volume_field,
@@ -67,6 +67,11 @@ class Support:
     def names(self) -> dict[int, str]:
         """Label value -> name, by rising value."""
         return {value: self.labels.segments[value].name for value in sorted(self.drawn)}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know about the drawing, one sentence each."""
+        return self.labels.notes
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -168,15 +173,19 @@ class Support:
         if len(wanted) < len(present):
             drawing = np.where(np.isin(drawing, wanted), drawing, 0)
         if axis == "auto":
-            axis = find_axis(drawing, canonical.spacing)
+            axis = drawn_axis(drawing, canonical.spacing)
         elif axis not in AXES:
             raise InputError(f"axis {axis!r} is unknown; use auto, {', '.join(AXES)}")
         drawn = choose_slices(
             extract_slices(drawing, axis), wanted, slices, axis, orientation, name
         )
-        if keep_labels is not None and len(drawn) < len(wanted):
-            missing = sorted(set(wanted) - set(drawn))
-            raise InputError(f"{name}: label {missing[0]} is not drawn on slices {slices}")
+        missing = sorted(set(wanted) - set(drawn))
+        if not drawn or (keep_labels is not None and missing):
+            where = f"{axis} slices" if isinstance(slices, str) else f"slices {slices}"
+            raise InputError(
+                f"{name}: label {missing[0]} is not drawn on {where}; choose with axis= or slices="
+            )
+        notes = _drawing_notes(drawing, axis, missing, {**labels.segments}, isinstance(slices, str))
         kept = tuple(sorted(set().union(*drawn.values())))
         intensity = intensity_range(volume, window)
         origin = _first_origin(canonical, axis, kept[0])
@@ -194,7 +203,7 @@ class Support:
                 name=name,
                 modality="other",
                 segments=segments,
-                notes=labels.notes,
+                notes=(*labels.notes, *notes),
             ),
             axis=axis,
             slices=kept,
@@ -228,6 +237,23 @@ class Support:
             raise InputError(
                 f"the support has no label {label}; it holds {', '.join(map(str, self.names))}"
             )
+
+
+def _drawing_notes(
+    drawing: np.ndarray,
+    axis: str,
+    missing: Sequence[int],
+    segments: Mapping[int, Segment],
+    all_slices: bool,
+) -> tuple[str, ...]:
+    """On planes of several axes, and on labels that were drawn in another axis alone."""
+    note = planes_note(drawing, axis) if all_slices else None
+    lost = [segments[v].name if v in segments else f"label {v}" for v in missing if all_slices]
+    left = [
+        f"{name} was drawn along another axis than the {axis} one and is left out; axis= chooses it"
+        for name in lost
+    ]
+    return (*((note,) if note else ()), *left)
 
 
 def _keep(voxels: np.ndarray, axis: str, kept: Sequence[int]) -> np.ndarray:

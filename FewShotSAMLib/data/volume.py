@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
+from .nifti_places import NiftiPlaces
 
 MODALITIES = ("CT", "MR", "RGB", "other")
 
@@ -73,6 +74,7 @@ class Volume:
         name: file or node name, for messages.
         segments: for label volumes, value -> name and colour.
         notes: what a person should know about how it was read, one sentence each.
+        places: what a NIfTI header tells, where it was read from one.
     """
 
     voxels: np.ndarray
@@ -83,6 +85,7 @@ class Volume:
     name: str = ""
     segments: Mapping[int, Segment] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    places: NiftiPlaces | None = None
 
     def __post_init__(self) -> None:
         shape = self.voxels.shape
@@ -183,6 +186,7 @@ class Volume:
             spacing=tuple(self.spacing[a] for a in order),
             origin=tuple(self.index_to_world(first)),
             direction=cosines[:, list(order)] * signs,
+            places=None,
         )
         return turned, orientation
 

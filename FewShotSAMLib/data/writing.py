@@ -14,7 +14,10 @@ from .colours import default_colour
 from .errors import InputError
 from .files import NIFTI, extension, save_image
 from .label_values import present_labels, whole_numbers
+from .nifti_writing import save_nifti
 from .volume import Segment, Volume
+
+_LONGEST_NIFTI = 32767
 
 WRITABLE = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png")
 
@@ -29,8 +32,8 @@ def write_labels(result: Any, path: str | Path, *, names: Mapping[int, str] | No
         names: label value -> name, in place of the segments' own.
 
     Raises:
-        InputError: unknown extension, a grid that the format cannot hold, or it cannot be written
-            there.
+        InputError: unknown extension, a grid that the format cannot hold (``check_grid`` tells
+            beforehand), or it cannot be written there.
     """
     path = Path(path)
     labels: Volume = result if isinstance(result, Volume) else result.labels
@@ -49,6 +52,9 @@ def write_labels(result: Any, path: str | Path, *, names: Mapping[int, str] | No
         coloured = segments if labels.segments else {}
         save_image(_picture(labels.with_voxels(_paint(voxels, coloured)), path), path)
         return
+    if kind in NIFTI:
+        save_nifti(labels, path)
+        return
     image = labels.to_sitk()
     if kind == ".seg.nrrd":
         for key, text in _segmentation_header(voxels, segments).items():
@@ -65,6 +71,9 @@ def write_volume(volume: Volume, path: str | Path) -> None:
     path = Path(path)
     kind = check_output(path)
     _check_axes(volume, path, kind)
+    if kind in NIFTI:
+        save_nifti(volume, path)
+        return
     save_image(_picture(volume, path) if kind == ".png" else volume.to_sitk(), path)
 
 
@@ -78,6 +87,26 @@ def check_output(path: Path) -> str:
     if kind not in WRITABLE:
         raise InputError(f"{path}: cannot write {kind or 'no extension'}; use {' '.join(WRITABLE)}")
     return kind
+
+
+def check_grid(volume: Volume, path: Path) -> None:
+    """Refuse a file that cannot hold labels on the grid of ``volume``, before they are made.
+
+    Raises:
+        InputError: the extension is unknown, a PNG of several slices, or sheared axes in NIfTI.
+    """
+    kind = check_output(path)
+    _check_axes(volume, path, kind)
+    if kind == ".png" and volume.shape[0] != 1:
+        raise InputError(
+            f"{path}: a PNG holds one slice and {volume.name or 'the image'} has "
+            f"{volume.shape[0]}; end the name in .nii.gz or .seg.nrrd"
+        )
+    if kind in NIFTI and max(volume.size) > _LONGEST_NIFTI:
+        raise InputError(
+            f"{path}: NIfTI holds up to {_LONGEST_NIFTI} voxels along an axis and "
+            f"{volume.name or 'the image'} has {max(volume.size)}; use .nrrd or .mha"
+        )
 
 
 def _check_axes(volume: Volume, path: Path, kind: str) -> None:

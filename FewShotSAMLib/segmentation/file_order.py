@@ -47,7 +47,7 @@ def labels_in_file(query: Query, work: Work, supports: Sequence[Support]) -> Vol
     volume, labels = query.volume, query.orientation.restore(put_slices(work.labels, query.axis))
     return Volume(
         np.ascontiguousarray(labels), volume.spacing, volume.origin, volume.direction,
-        "other", volume.name, common_segments(supports),
+        "other", volume.name, common_segments(supports), places=volume.places,
     )
 
 

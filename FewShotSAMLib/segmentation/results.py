@@ -103,6 +103,7 @@ class VolumeResult:
         axis: "axial", "coronal" or "sagittal"; method, strategy: as asked for.
         features: the second encoder, and fob: the prompt method's own network; None where there
             was none.
+        notes: what a person should know about how the image and the drawings were read.
     """
 
     labels: Volume
@@ -116,3 +117,4 @@ class VolumeResult:
     strategy: str
     features: ModelCard | None = None
     fob: ModelCard | None = None
+    notes: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ from .monitor import Monitor
 from .one_slice import segment_one
 from .preparation import Preparation, Query
 from .propagation import propagate
+from .result_notes import result_notes
 from .results import (
     PreviewCallback,
     ProgressCallback,
@@ -167,11 +168,11 @@ class Segmenter:
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("write back"):
             labels = labels_in_file(query, work, supports)
-        return self._result(query, work, labels, results, monitor, strategy)
+        return self._result(query, work, supports, labels, results, monitor, strategy)
 
     def _result(
-        self, query: Query, work: Work, labels: Volume, results: Sequence[SliceResult],
-        monitor: Monitor, strategy: str,
+        self, query: Query, work: Work, supports: Sequence[Support], labels: Volume,
+        results: Sequence[SliceResult], monitor: Monitor, strategy: str,
     ) -> VolumeResult:
         """Labels and results of slices with what they were made by."""
         return VolumeResult(
@@ -188,6 +189,7 @@ class Segmenter:
             strategy=strategy,
             features=self.encoders.features.card if self.encoders.features else None,
             fob=work.method.card,
+            notes=result_notes(query.volume, supports, query.roi.size),
         )
 
     def _device_text(self) -> str:

@@ -90,7 +90,7 @@ class Work:
 
     def write(self, index: int, logits: dict[int, Tensor]) -> dict[int, int]:
         """Fills one slice from (m, m) logits by label: each pixel goes to the highest positive one,
-        drawn slices stay as they were drawn. Returns pixels by label."""
+        drawn slices stay as they were drawn, smaller drawings on top. Returns pixels by label."""
         plane = self.labels[index]
         plane[:] = 0
         if logits:
@@ -102,7 +102,7 @@ class Work:
         own = [d for d in self.drawn if d.index == index]
         for d in own:
             plane[(plane == d.label) & ~d.mask] = 0
-        for d in own:
+        for d in sorted(own, key=lambda one: -np.count_nonzero(one.mask)):
             plane[d.mask] = d.label
         return {label: int((plane == label).sum()) for label in logits} | {
             d.label: int((plane == d.label).sum()) for d in own

@@ -24,9 +24,11 @@ OPTIONAL = {
     "hydra-core": ("SAM 2.1", packages.COMMANDS["hydra"]),
     "iopath": ("SAM 2.1", packages.COMMANDS["iopath"]),
     "dask": ("batches on several machines", "pip install 'fewshotsam[batch]'"),
-    "highdicom": ("results as DICOM SEG", "pip install 'fewshotsam[batch]'"),
+    "highdicom": ("marked slices in DICOM SEG", "pip install 'fewshotsam[dicom]'"),
+    "scikit-image": ("marked slices in DICOM RTSTRUCT", "pip install 'fewshotsam[dicom]'"),
 }
-REQUIRED = ("torch", "numpy", "scipy", "scikit-learn", "SimpleITK", "safetensors", "pillow", "tqdm")
+REQUIRED = ("torch", "numpy", "scipy", "scikit-learn", "SimpleITK", "pydicom", "nibabel",
+            "safetensors", "pillow", "tqdm")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -165,7 +165,7 @@ def _read(name: str, image: Path, labels: Path, args: argparse.Namespace) -> Cas
     from ..inputs import read_image
 
     volume = read_image(image, args)
-    return Case.of(name, volume, read_labels(labels, like=volume))
+    return Case.of(name, volume, read_labels(labels, like=volume, form=args.nifti_form))
 
 
 def _evaluate(

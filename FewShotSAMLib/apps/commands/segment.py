@@ -87,14 +87,21 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
         InputError: something is unusable; nothing was written.
         KeyboardInterrupt: Ctrl-C was pressed; nothing was written.
     """
-    from ...data.writing import write_labels
+    from ...data.reading_notes import reading_notes
+    from ...data.writing import check_grid, write_labels
     from ..inputs import read_image, read_supports
-    from ..outputs import write_text
+    from ..option_names import in_options
+    from ..outputs import tell, write_text
 
     _check_outputs(args)
     query = read_image(args.query, args)
-    _check_fits(args.output, query)
-    result = _segment(query, read_supports(args, query), args)
+    check_grid(query, args.output)
+    supports = read_supports(args, query)
+    result = _segment(query, supports, args)
+    told = reading_notes(query, supports)
+    for note in result.notes:
+        if note not in told:
+            tell(in_options(note))
     report = _report(query, result) if args.report else ""
     write_labels(result, args.output)
     if args.report:
@@ -110,17 +117,6 @@ def _check_outputs(args: argparse.Namespace) -> None:
     check_destination(args.output, WRITABLE, inputs)
     if args.report:
         check_destination(args.report, REPORTS, [*inputs, args.output])
-
-
-def _check_fits(output: Path, query: Volume) -> None:
-    from ...data.errors import InputError
-    from ...data.files import extension
-
-    if extension(output) == ".png" and query.shape[0] != 1:
-        raise InputError(
-            f"{output}: a PNG holds one slice and {query.name} has {query.shape[0]}; "
-            "end the name in .nii.gz or .seg.nrrd"
-        )
 
 
 def load_chosen_segmenter(args: argparse.Namespace) -> Segmenter:

@@ -15,6 +15,7 @@ from ...data.volume import Segment, Volume
 from ...models.interfaces import ModelCard
 from ...segmentation.results import SliceResult, VolumeResult
 from ...version import __version__
+from ..option_names import in_options
 from .pictures import Stack, contact_sheet
 from .summary import label_volumes
 
@@ -38,6 +39,7 @@ def report_html(
     return _template().render(
         title=f"Segmentation of {image.name or 'volume'}",
         facts=f"{_size(image)}, {image.modality}, {result.axis} slices",
+        notes=[in_options(note) for note in result.notes],
         picture=_as_base64(sheet(image, result, truth)),
         labels=label_volumes(result),
         colours=colours,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...segmentation.results import SliceResult, VolumeResult
+from ..option_names import in_options
 
 
 def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:
@@ -44,6 +45,7 @@ def summary(result: VolumeResult) -> dict[str, Any]:
         "features": asdict(result.features) if result.features else None,
         "fob": asdict(result.fob) if result.fob else None,
         "device": result.device,
+        "notes": [in_options(note) for note in result.notes],
         "seconds": {stage: round(float(t), 3) for stage, t in result.seconds.items()},
     }
 

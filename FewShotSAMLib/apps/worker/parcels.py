@@ -149,6 +149,7 @@ def pack_result(result: VolumeResult) -> Message:
         "strategy": result.strategy,
         "features": asdict(result.features) if result.features else None,
         "fob": asdict(result.fob) if result.fob else None,
+        "notes": result.notes,
     }
     return Message(header, {"labels": result.labels.voxels})
 
@@ -169,6 +170,7 @@ def unpack_result(message: Message) -> VolumeResult:
         strategy=header["strategy"],
         features=ModelCard(**features) if features else None,
         fob=ModelCard(**fob) if fob else None,
+        notes=tuple(header["notes"]),
     )
 
 

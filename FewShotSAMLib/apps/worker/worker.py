@@ -178,6 +178,8 @@ class Worker:
             [self._kept[token] for token in header["supports"]],
             progress=progress, preview=preview, cancel=cancel, seed=seed, **options,
         )
+        for note in result.notes:
+            self._tell(note)
         return parcels.pack_result(result)
 
     def _slice(self, request: Message, cancel: threading.Event) -> Message:

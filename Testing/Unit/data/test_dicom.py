@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -75,7 +77,8 @@ def test_a_series_is_ordered_by_place_not_by_name(tmp_path):
 
 
 def test_the_modality_is_that_of_the_tag(tmp_path):
-    write_series(tmp_path / "ct", tilted(modality="CT"))
+    hounsfield = replace(tilted(modality="CT"), voxels=tilted().voxels - 300)
+    write_series(tmp_path / "ct", hounsfield)
     assert read_volume(tmp_path / "ct").modality == "CT"
     assert read_volume(tmp_path / "ct", modality="other").modality == "other"
     write_series(tmp_path / "us", tilted(), Modality="US")
@@ -111,7 +114,7 @@ def test_slices_of_another_orientation_are_a_series_of_their_own(tmp_path):
     localiser = Volume(tilted().voxels[:1], (1, 1, 5), (0, 0, 0), np.eye(3)[[0, 2, 1]], "MR")
     write_series(tmp_path, tilted(), uid=uid)
     write_series(tmp_path, localiser, "localiser", uid=uid, first=90)
-    assert [len(series.slices) for series in find_series(tmp_path)] == [6, 1]
+    assert [len(series.frames) for series in find_series(tmp_path)] == [6, 1]
     assert read_volume(tmp_path, series=1).shape == (6, 12, 10)
     refused(tmp_path, "2 series fits", series=uid)
 
@@ -135,8 +138,8 @@ def test_missing_slices_are_noted(tmp_path):
         if image.GetMetaData("0020|0013").strip() == "4":
             path.unlink()
     read = read_volume(tmp_path)
-    assert read.shape == (8, 12, 10)
-    assert "4.00 to 8.00 mm apart" in read.notes[0]
+    assert read.shape == (9, 12, 10)
+    assert "4.00 to 8.00 mm apart: 1 of 9 are missing (slice 3)" in read.notes[0]
 
 
 def test_slices_of_a_tilted_gantry_lie_where_their_tags_say(tmp_path):
@@ -166,7 +169,7 @@ def test_one_dicom_file_is_one_slice_whatever_its_name(tmp_path):
     np.testing.assert_array_equal(read.voxels, volume.voxels)
     np.testing.assert_allclose(read.spacing[:2], volume.spacing[:2], atol=1e-6)
     assert read.modality == "MR"
-    with pytest.raises(InputError, match="labels in DICOM are not read"):
+    with pytest.raises(InputError, match="is a DICOM MR, not labels"):
         read_labels(path)
 
 

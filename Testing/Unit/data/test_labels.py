@@ -179,7 +179,7 @@ def test_values_that_are_refused(tmp_path, values, message):
 
 def test_files_that_hold_no_labels(tmp_path):
     refused(tmp_path / "none.nii.gz", "no such file")
-    refused(tmp_path, "labels in DICOM are not read")
+    refused(tmp_path, "holds neither a DICOM SEG nor an RTSTRUCT")
     sitk.WriteImage(sitk.GetImageFromArray(balls()[6]), str(tmp_path / "m.jpg"))
     refused(tmp_path / "m.jpg", "JPG changes colours")
     frames = np.stack((balls(), balls()))

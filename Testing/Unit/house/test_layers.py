@@ -16,6 +16,7 @@ DISTRIBUTION = {
     "PIL": "pillow",
     "segment_anything": "segment-anything",
     "hydra": "hydra-core",
+    "skimage": "scikit-image",
 }
 # Offered as extras and imported where they are used.
 OPTIONAL = {
@@ -25,7 +26,8 @@ OPTIONAL = {
     "sam2",
     "hydra-core",
     "omegaconf",
-    "pydicom",
+    "highdicom",
+    "scikit-image",
 }
 
 

@@ -1,0 +1,246 @@
+"""NIfTI files: what their header says is read with nibabel, their voxels with ITK where it can."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .itk_messages import quiet, reason
+from .nifti_axes import read_straightened, set_place
+from .nifti_places import FORMS, NiftiPlaces, largest_shift
+
+_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_ONE_BIT = 1
+_LONGEST_HEADER = 540
+
+
+@dataclass(frozen=True)
+class NiftiImage:
+    """A ``SimpleITK.Image``, the places that the file tells, and what a person should know."""
+
+    image: Any
+    places: NiftiPlaces | None
+    notes: tuple[str, ...] = ()
+
+
+def open_nifti(path: Path, form: str | None = None) -> NiftiImage:
+    """A NIfTI-1 or NIfTI-2 file (.nii, .nii.gz, .hdr/.img), whatever its name says of gzip.
+
+    Args:
+        path: the file.
+        form: "qform" or "sform", where they tell two places; by default what ITK and 3D Slicer
+            take.
+
+    Raises:
+        InputError: cut short, damaged, voxels of 1 bit, or axes far from right angles.
+    """
+    if form not in (None, *FORMS):
+        raise InputError(f"form {form!r} is unknown; use one of {', '.join(FORMS)}")
+    header, zipped = _header(path)
+    if header is None:
+        return NiftiImage(_read_with_itk(path), None)
+    if int(header["datatype"]) == _ONE_BIT:
+        raise InputError(
+            f"{path}: its voxels have 1 bit, which is not read; save it with 8 bits a voxel "
+            "(unsigned char)"
+        )
+    if _only_nibabel(header, path, zipped):
+        image = _read_with_nibabel(path, zipped)
+    else:
+        _check_complete(path, header, zipped)
+        image = _read_with_itk(path)
+    return _placed(image, header, path, form)
+
+
+def _only_nibabel(header: Any, path: Path, zipped: bool) -> bool:
+    """ITK reads neither NIfTI-2 nor gzip under another name; what is named .gz and is not
+    compressed it reads."""
+    return int(header["sizeof_hdr"]) == _LONGEST_HEADER or (zipped and not _named_zipped(path))
+
+
+def _named_zipped(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _nibabel() -> Any:
+    try:
+        import nibabel
+    except ModuleNotFoundError:
+        raise InputError(
+            "NIfTI files need the package nibabel; install it with: pip install nibabel"
+        ) from None
+    return nibabel
+
+
+def _header(path: Path) -> tuple[Any, bool]:
+    """nibabel's header of a file and whether it is compressed; None for Analyze's."""
+    nibabel = _nibabel()
+    source = _beside(path)
+    with source.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(source, "rb") if zipped else source.open("rb") as file:
+            start = file.read(_LONGEST_HEADER)
+    except (OSError, EOFError, zlib.error):
+        raise InputError(f"{path}: is damaged or cut short; copy or export it again") from None
+    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
+        length = kind.template_dtype.itemsize
+        if len(start) >= length and kind.may_contain_header(start):
+            return kind.from_fileobj(io.BytesIO(start[:length]), check=False), zipped
+    return None, zipped
+
+
+def _beside(path: Path) -> Path:
+    """The file that holds the header: of a pair, the .hdr."""
+    if path.name.lower().endswith((".img", ".img.gz")):
+        stem = path.name[: path.name.lower().rindex(".img")]
+        for ending in (".hdr", ".hdr.gz", ".HDR"):
+            if (header := path.with_name(stem + ending)).exists():
+                return header
+        raise InputError(f"{path}: its header {stem}.hdr is not there; put it beside the file")
+    return path
+
+
+def _read_with_itk(path: Path) -> Any:
+    import SimpleITK as sitk
+
+    try:
+        with quiet():
+            return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        if "orthonormal" in str(error):
+            return read_straightened(path)
+        raise InputError(f"{path}: cannot be read ({reason(error)}); export it again") from None
+
+
+def _read_with_nibabel(path: Path, zipped: bool) -> Any:
+    import SimpleITK as sitk
+
+    nibabel = _nibabel()
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if zipped else content
+        kind = nibabel.Nifti2Image if content[:4] in _NIFTI_2 else nibabel.Nifti1Image
+        with nibabel.imageglobals.LoggingOutputSuppressor():
+            loaded = kind.from_bytes(content)
+            voxels = np.asanyarray(loaded.dataobj)
+    except (OSError, EOFError, zlib.error, ValueError, nibabel.spatialimages.HeaderDataError):
+        raise InputError(f"{path}: is damaged or cut short; copy or export it again") from None
+    colour = voxels.dtype.names is not None
+    if colour:
+        voxels = np.stack([voxels[name] for name in voxels.dtype.names], axis=-1)
+    order = tuple(range(voxels.ndim - colour))[::-1]
+    voxels = voxels.transpose(*order, *((voxels.ndim - 1,) if colour else ()))
+    if voxels.dtype == np.float16 or voxels.dtype.itemsize > 8:
+        raise InputError(f"{path}: its voxels are {voxels.dtype}; save them as float32")
+    image = sitk.GetImageFromArray(
+        np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("=")), isVector=colour
+    )
+    steps = [float(s) for s in loaded.header.get_zooms()[: image.GetDimension()]]
+    image.SetSpacing([step if step > 0 else 1.0 for step in steps])
+    affine = _TO_LPS @ loaded.affine
+    if _is_placed(loaded.header) and image.GetDimension() >= 3:
+        set_place(image, affine, path)
+    return image
+
+
+_NIFTI_2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
+
+
+def _is_placed(header: Any) -> bool:
+    return int(header["qform_code"]) > 0 or int(header["sform_code"]) > 0
+
+
+def _placed(image: Any, header: Any, path: Path, form: str | None) -> NiftiImage:
+    """The image at the place that is asked for, with all places and notes."""
+    size = tuple((*image.GetSize(), 1, 1)[:3])
+    affines, codes = _affines(header)
+    if not affines:
+        places = NiftiPlaces({}, codes, "", size)
+        note = (
+            "its header tells neither place nor orientation (qform and sform codes are 0); masks "
+            "of the same size are taken voxel by voxel"
+        )
+        return NiftiImage(image, places, (note,) if image.GetDimension() > 2 else ())
+    if image.GetDimension() < 3:
+        return NiftiImage(image, None)
+    here = _affine_of(image)
+    taken = form if form in affines else min(
+        affines, key=lambda one: largest_shift(affines[one], here, size)
+    )  # fmt: skip
+    places = NiftiPlaces(affines, codes, taken, size, chosen=form in affines)
+    if form in affines:
+        set_place(image, affines[form], path)
+    if places.other is None:
+        return NiftiImage(image, places)
+    apart = largest_shift(affines["qform"], affines["sform"], size)
+    why = "as asked for" if places.chosen else "as ITK and 3D Slicer do; form= chooses"
+    note = (
+        f"its header tells two places, {apart:.1f} mm apart (qform code {codes['qform']}, sform "
+        f"code {codes['sform']}); {taken} is taken, {why}"
+    )
+    return NiftiImage(image, places, (note,))
+
+
+def _affines(header: Any) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    nibabel = _nibabel()
+    affines, codes = {}, {form: int(header[f"{form}_code"]) for form in FORMS}
+    for form in FORMS:
+        if codes[form] <= 0:
+            continue
+        try:
+            affine = header.get_qform() if form == "qform" else header.get_sform()
+        except (ValueError, nibabel.spatialimages.HeaderDataError):
+            continue
+        if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9:
+            affines[form] = _TO_LPS @ affine
+    return affines, codes
+
+
+def _affine_of(image: Any) -> np.ndarray:
+    dimension = image.GetDimension()
+    affine = np.eye(4)
+    direction = np.asarray(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
+    affine[:3, :3] = direction * np.asarray(image.GetSpacing()[:3])
+    affine[:3, 3] = image.GetOrigin()[:3]
+    return affine
+
+
+def _check_complete(path: Path, header: Any, zipped: bool) -> None:
+    """Refuse a file that was cut short, which ITK fills up with zeros in silence."""
+    if path.name.lower().endswith((".hdr", ".img", ".img.gz")):
+        return
+    sizes = [max(1, int(n)) for n in header["dim"][1:]]
+    needed = 348 + math.prod(sizes) * int(header["bitpix"]) // 8
+    if not zipped:
+        complete = path.stat().st_size >= needed
+    else:
+        with path.open("rb") as file:
+            file.seek(-4, os.SEEK_END)
+            told = int.from_bytes(file.read(4), "little")
+        # A gzip file ends with its content's length. Where that does not fit (several members
+        # in one file, or a cut), all of it is counted.
+        extensions = (told - needed) % 2**32
+        complete = extensions < 2**16 or _unpacked_length(path) >= needed
+    if not complete:
+        raise InputError(f"{path}: the file is cut short; copy or export it again")
+
+
+def _unpacked_length(path: Path) -> int:
+    length = 0
+    try:
+        with gzip.open(path, "rb") as file:
+            while part := file.read(2**24):
+                length += len(part)
+    except (OSError, EOFError, zlib.error):
+        return 0
+    return length
