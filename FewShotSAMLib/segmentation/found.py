@@ -10,14 +10,35 @@ from torch.nn import functional as F
 from ..prompting.point_prompts import PointPrompts
 
 
+@dataclass(frozen=True)
+class Signals:
+    """What speaks for a mask, each from 0 to 1.
+
+    Attributes:
+        certainty: the model's own (see `slices.certainty`).
+        agreement: Dice of the mask that was carried here and the model's; 1 where none was carried.
+        likeness: how much its grey levels look like those of where it was followed from.
+        expected: Dice with the body's plan; 1 where there is none.
+        reverse: Dice of the marked slice segmented back; 1 where a person drew in this volume.
+    """
+
+    certainty: float
+    agreement: float = 1.0
+    likeness: float = 1.0
+    expected: float = 1.0
+    reverse: float = 1.0
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A structure's mask in one slice, (R, R) logits, with its score and prompts."""
+    """A structure's mask in one slice, (R, R) logits, with its score, prompts and signals; None
+    where a person drew it or it was asked for by itself."""
 
     logits: Tensor
     score: float
     prompts: PointPrompts | None
     source: str
+    signals: Signals | None = None
 
 
 Masks = dict[tuple[int, int], Found]  # by (label, slice)

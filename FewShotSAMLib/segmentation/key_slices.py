@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .finding.candidates import candidates
-from .found import Found, Masks, resized
+from .finding.reverse import reverse_dice
+from .found import Found, Masks, Signals, resized
 from .monitor import Monitor
 from .runs import Run, segmented_runs
 from .slices import Structure
@@ -25,11 +26,13 @@ class KeySliceParameters:
         least: certainty below which no slice is taken.
         contested: factor on a slice's certainty where another structure asks for the same place:
             a structure that has a place of its own elsewhere should start there.
+        checked: slices that are checked in reverse.
         count: slices to start from.
     """
 
     least: float = 0.3
     contested: float = 0.85
+    checked: int = 4
     count: int = 1
 
 
@@ -60,15 +63,29 @@ def _most_certain(
     for run in segmented_runs(work, structures, monitor, "look"):
         for structure, found in zip(structures, _candidates(run, p), strict=True):
             by_label[structure.label] += found
-    chosen: Masks = {}
-    for label, found in by_label.items():
-        for place in _steadiest([one.score for one in found])[: p.count]:
-            one = found[place]
-            sure = work.assume_present or one.score >= p.least
-            if sure and bool((one.logits > 0).any()):
-                logits = resized(one.logits, work.frame.size)
-                chosen[label, work.first + int(place)] = replace(one, logits=logits)
+    with monitor.stage("find"):
+        chosen: Masks = {}
+        for structure in structures:
+            chosen |= _checked(work, structure, by_label[structure.label], p)
     return chosen
+
+
+def _checked(
+    work: Work, structure: Structure, found: Sequence[Found], p: KeySliceParameters
+) -> Masks:
+    """The best of a structure's surest slices, as the reverse check says."""
+    tried: list[tuple[int, Found]] = []
+    for place in _steadiest([one.score for one in found])[: p.checked].tolist():
+        one = found[place]
+        sure = work.assume_present or one.score >= p.least
+        if not sure or not bool((one.logits > 0).any()):
+            continue
+        logits = resized(one.logits, work.frame.size)
+        index = work.first + place
+        signals = Signals(one.score, reverse=reverse_dice(work, structure, index, logits))
+        tried.append((index, replace(one, logits=logits, signals=signals)))
+    tried.sort(key=lambda pair: -pair[1].signals.certainty * pair[1].signals.reverse)
+    return {(structure.label, index): one for index, one in tried[: p.count]}
 
 
 def _candidates(run: Run, p: KeySliceParameters) -> list[list[Found]]:

@@ -22,11 +22,17 @@ from torch import Tensor
 
 from ..prompting.encoded_slices import EncodedSlices
 from ..prompting.interfaces import Kept, Near, Proposal
-from .finding.expected import within_reach
-from .found import Found, Masks, resized
+from .finding.expected import dice_of, overlaps, within_reach
+from .found import Found, Masks, Signals, resized
 from .key_slices import KeySliceParameters, key_slices
 from .monitor import Monitor
-from .presence import Appearance, PresenceParameters, learn_appearance, still_present
+from .presence import (
+    Appearance,
+    PresenceParameters,
+    learn_appearance,
+    likeness,
+    still_present,
+)
 from .registration import register, warp
 from .results import SliceResult
 from .slices import SliceMasks, Structure, certainty, decode
@@ -66,6 +72,7 @@ class Front:
         index: the slice it is at; logits: (R, R) its mask there.
         memory: what the method keeps of that slice.
         appearance: grey levels where it started.
+        reverse: how well that start segmented a marked slice back (`Signals.reverse`).
     """
 
     structure: Structure
@@ -74,6 +81,7 @@ class Front:
     logits: Tensor
     memory: Kept
     appearance: Appearance
+    reverse: float = 1.0
 
 
 def propagate(
@@ -118,7 +126,9 @@ def start_fronts(
         work.thin_grey, p.presence,
     )
     memory = work.method.remember(work.slices.one(index), logits)
-    front = Front(structure, index, 1, logits, memory, appearance)
+    signals = found[structure.label, index].signals
+    reverse = 1.0 if signals is None else signals.reverse
+    front = Front(structure, index, 1, logits, memory, appearance, reverse)
     return [front, replace(front, step=-1)]
 
 
@@ -233,14 +243,29 @@ def _arrived(
     both = p.carried * prior.sigmoid() + (1 - p.carried) * decoded
     logits = _with_plan(work, front, torch.logit(both, 1e-4), p)
     inside = (logits > 0).cpu().numpy()
-    if work.assume_present:
-        there = bool(inside.any())
-    else:
-        image = work.slices.picture(front.index + front.step).cpu().numpy()
-        there = score >= p.ends_below and still_present(
-            front.appearance, image, inside, p.presence
-        )
-    return Found(logits, score, proposal.prompts[0], "propagated") if there else None
+    if not inside.any():
+        return None
+    image = work.slices.picture(front.index + front.step).cpu().numpy()
+    alike = likeness(front.appearance, image, inside)
+    there = work.assume_present or (
+        score >= p.ends_below and still_present(front.appearance, image, inside, p.presence)
+    )
+    if not there:
+        return None
+    signals = Signals(
+        score, dice_of(prior > 0, decoded > 0.5), min(max(alike, 0.0), 1.0),
+        _as_planned(work, front, logits), front.reverse,
+    )
+    return Found(logits, score, proposal.prompts[0], "propagated", signals)
+
+
+def _as_planned(work: Work, front: Front, logits: Tensor) -> float:
+    """Dice of a mask (R, R) with the body's plan, 1 where there is none."""
+    plan = work.priors.get(front.structure.label)
+    if plan is None:
+        return 1.0
+    share = plan.in_slices([front.index + front.step]).to(logits.device)
+    return float(overlaps(logits[None], share)[0])
 
 
 def _with_plan(work: Work, front: Front, logits: Tensor, p: PropagationParameters) -> Tensor:
@@ -296,7 +321,7 @@ def _write_slice(work: Work, index: int, found: Masks) -> list[SliceResult]:
             index, structure.label,
             None if f is None or f.prompts is None else work.in_slice(f.prompts),
             0.0 if f is None else f.score, area > 0, area * work.pixel_mm2,
-            "propagated" if f is None else f.source,
+            "propagated" if f is None else f.source, None if f is None else f.signals,
         ))
     return results
 

@@ -10,6 +10,7 @@ import numpy as np
 from ..data.volume import Volume
 from ..models.card import ModelCard
 from ..prompting.point_prompts import PointPrompts
+from .found import Signals
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ class SliceResult:
         label: label value.
         prompts: points in pixels (x, y) of the slice as shown (axial: columns to the left of the
             patient, rows to the back), or None where none were used.
-        score: confidence of the result, 0 to 1.
+        score: confidence of the result, 0 to 1: an estimate of its Dice where `signals` are known.
         present: whether the structure was found in the slice.
         area_mm2: of its mask.
         source: "support" (drawn by a person), "prompted" or "propagated".
+        signals: what the score was made from, or None.
     """
 
     index: int
@@ -51,6 +53,27 @@ class SliceResult:
     present: bool
     area_mm2: float
     source: str
+    signals: Signals | None = None
+
+
+FOUND, DOUBTFUL, NOT_FOUND = "found", "doubtful", "not found"
+
+
+@dataclass(frozen=True)
+class StructureResult:
+    """One structure in the whole volume.
+
+    Attributes:
+        label: label value; name: as the support has it.
+        confidence: estimated Dice, 0 to 1.
+        state: "found", "doubtful" (drawn, or left out where that was asked for) or "not found"
+            (left empty).
+    """
+
+    label: int
+    name: str
+    confidence: float
+    state: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +127,7 @@ class VolumeResult:
         features: the second encoder, and fob: the prompt method's own network; None where there
             was none.
         notes: what a person should know about how the image and the drawings were read.
+        structures: one entry per label, how sure each is as a whole.
     """
 
     labels: Volume
@@ -118,3 +142,4 @@ class VolumeResult:
     features: ModelCard | None = None
     fob: ModelCard | None = None
     notes: tuple[str, ...] = ()
+    structures: tuple[StructureResult, ...] = ()

@@ -19,6 +19,7 @@ from ..prompting.registry import DEFAULT, check_method, load_method
 from .encoding import Encoders
 from .file_order import canonical_range, labels_in_file, result_in_file, show_in_file
 from .independent import segment_independently
+from .judging import DOUBTFUL_CHOICES, judge
 from .monitor import Monitor
 from .one_slice import segment_one
 from .preparation import Preparation, Query
@@ -30,6 +31,7 @@ from .results import (
     SliceAnswer,
     SlicePreview,
     SliceResult,
+    StructureResult,
     VolumeResult,
 )
 from .work import Work
@@ -127,6 +129,7 @@ class Segmenter:
         window: tuple[float, float] | None = None,
         seed: int | None = None,
         assume_present: bool = False,
+        doubtful: str = "keep",
         preview: PreviewCallback | None = None,
     ) -> VolumeResult:
         """Segments every structure of the supports in the volume.
@@ -146,6 +149,8 @@ class Segmenter:
             seed: instead of the segmenter's.
             assume_present: every slice of the range holds every structure (the papers' "given
                 slices"), so none is left empty for want of certainty.
+            doubtful: "keep" draws structures that are doubtful and says so, "drop" leaves them
+                empty.
             preview: called with a slice each time it has new labels, from this thread.
 
         Raises:
@@ -155,6 +160,8 @@ class Segmenter:
         """
         if strategy not in STRATEGIES:
             raise InputError(f"strategy {strategy!r}: unknown; use one of {', '.join(STRATEGIES)}")
+        if doubtful not in DOUBTFUL_CHOICES:
+            raise InputError(f"doubtful {doubtful!r}: unknown; use keep or drop")
         monitor = Monitor(progress, cancel)
         seed = self.seed if seed is None else seed
         supports = _as_list(supports)
@@ -166,13 +173,16 @@ class Segmenter:
         with monitor.stage("support"):
             work = self._preparation.work(query, supports, chosen, seed, assume_present)
         results = STRATEGIES[strategy](work, monitor)
+        with monitor.stage("judge"):
+            results, structures = judge(work, results, doubtful)
         with monitor.stage("write back"):
             labels = labels_in_file(query, work, supports)
-        return self._result(query, work, supports, labels, results, monitor, strategy)
+        return self._result(query, work, supports, labels, results, structures, monitor, strategy)
 
     def _result(
         self, query: Query, work: Work, supports: Sequence[Support], labels: Volume,
-        results: Sequence[SliceResult], monitor: Monitor, strategy: str,
+        results: Sequence[SliceResult], structures: Sequence[StructureResult],
+        monitor: Monitor, strategy: str,
     ) -> VolumeResult:
         """Labels and results of slices with what they were made by."""
         return VolumeResult(
@@ -190,6 +200,7 @@ class Segmenter:
             features=self.encoders.features.card if self.encoders.features else None,
             fob=work.method.card,
             notes=result_notes(query.volume, supports, query.roi.size),
+            structures=tuple(structures),
         )
 
     def _device_text(self) -> str:

@@ -62,6 +62,13 @@ def _add_extent(parser: argparse.ArgumentParser) -> None:
         metavar="FIRST:LAST",
         help="only these slices of QUERY, from 0, both included (default: all)",
     )
+    parser.add_argument(
+        "--doubtful",
+        choices=("keep", "drop"),
+        default="keep",
+        help="structures that are probably wrong: keep them and say so (default), or leave them "
+        "empty",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -150,6 +157,7 @@ def _segment(query: Volume, supports: Sequence[Support], args: argparse.Namespac
             progress=bar,
             cancel=cancel,
             window=args.window,
+            doubtful=getattr(args, "doubtful", "keep"),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from .. import options
@@ -15,6 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="SUPPORT.nrrd", help="where to keep it"
     )
+    parser.add_argument(
+        "--no-overview", action="store_true",
+        help="leave out the thin copy of the whole image (64 pixels a side), by which structures "
+        "are found in other patients; only the marked slices are kept",
+    )
     options.add_drawing_options(parser)
     options.add_reading_options(parser)
 
@@ -26,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
 
     check_destination(args.output, (".nrrd",), [args.image, args.mask])
     support = draw_support(read_image(args.image, args), args.mask, args)
+    if args.no_overview:
+        support = replace(support, overview=None)
     support.save(args.output)
     names = ", ".join(f"{label} {name}" for label, name in support.names.items())
     print(f"wrote {args.output}: {names}; {len(support.slices)} {support.axis} slice(s)")

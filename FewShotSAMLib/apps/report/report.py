@@ -17,7 +17,7 @@ from ...segmentation.results import SliceResult, VolumeResult
 from ...version import __version__
 from ..option_names import in_options
 from .pictures import Stack, contact_sheet
-from .summary import label_volumes
+from .summary import doubts, label_volumes
 
 
 def report_html(
@@ -39,6 +39,7 @@ def report_html(
     return _template().render(
         title=f"Segmentation of {image.name or 'volume'}",
         facts=f"{_size(image)}, {image.modality}, {result.axis} slices",
+        doubts=doubts(result),
         notes=[in_options(note) for note in result.notes],
         picture=_as_base64(sheet(image, result, truth)),
         labels=label_volumes(result),

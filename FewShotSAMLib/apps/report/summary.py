@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from ...segmentation.results import SliceResult, VolumeResult
+from ...segmentation.results import DOUBTFUL, FOUND, NOT_FOUND, SliceResult, VolumeResult
 from ..option_names import in_options
 
 
 def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:
-    """Of each label its value, name, voxels, volume in ml, the slices it was found on and the
-    mean of their scores (NaN where there are none)."""
+    """Of each label its value, name, voxels, volume in ml, the slices it was found on, the mean
+    of their scores (NaN where there are none), and how sure the structure is as a whole."""
     labels = result.labels
     counts = np.bincount(labels.voxels.ravel(), minlength=max(result.names, default=0) + 1)
     millilitres = float(np.prod(labels.spacing)) / 1000.0
+    judged = {one.label: one for one in result.structures}
     rows = []
     for label, name in sorted(result.names.items()):
         scores = [s.score for s in result.slices if s.label == label and s.present]
@@ -28,6 +29,8 @@ def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:
                 "volume_ml": round(int(counts[label]) * millilitres, 3),
                 "slices": len(scores),
                 "mean_score": float(np.mean(scores)) if scores else float("nan"),
+                "confidence": round(judged[label].confidence, 3) if label in judged else None,
+                "state": judged[label].state if label in judged else None,
             }
         )
     return rows
@@ -50,6 +53,21 @@ def summary(result: VolumeResult) -> dict[str, Any]:
     }
 
 
+def doubts(result: VolumeResult) -> list[str]:
+    """A line for each structure that was not found or is doubtful, the worst first."""
+    unsure = [one for one in result.structures if one.state != FOUND]
+    return [
+        f"{one.name}: {_DOUBTS[one.state]} (estimated Dice {one.confidence:.2f})"
+        for one in sorted(unsure, key=lambda one: one.confidence)
+    ]
+
+
+_DOUBTS = {
+    DOUBTFUL: "DOUBTFUL, check it or mark one of its slices here",
+    NOT_FOUND: "NOT FOUND, left empty; mark one of its slices here if it is there",
+}
+
+
 def _plain(found: SliceResult) -> dict[str, Any]:
     return {
         "index": found.index,
@@ -62,7 +80,9 @@ def _plain(found: SliceResult) -> dict[str, Any]:
 
 
 def print_summary(result: VolumeResult) -> None:
-    """A small table on standard output."""
+    """A small table on standard output, what is in doubt first."""
+    for line in doubts(result):
+        print(line)
     print(f"{'label':>5}  {'name':<20} {'volume':>12} {'slices':>7} {'score':>6}")
     for row in label_volumes(result):
         score = f"{row['mean_score']:.2f}" if row["slices"] else "-"

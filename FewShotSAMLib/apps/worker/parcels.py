@@ -15,7 +15,13 @@ from ...data.support import Support
 from ...data.volume import Segment, Volume
 from ...models.card import ModelCard
 from ...prompting.point_prompts import PointPrompts
-from ...segmentation.results import SliceAnswer, SlicePreview, SliceResult, VolumeResult
+from ...segmentation.results import (
+    SliceAnswer,
+    SlicePreview,
+    SliceResult,
+    StructureResult,
+    VolumeResult,
+)
 from .messages import Message
 
 Header = dict[str, Any]
@@ -150,6 +156,7 @@ def pack_result(result: VolumeResult) -> Message:
         "features": asdict(result.features) if result.features else None,
         "fob": asdict(result.fob) if result.fob else None,
         "notes": result.notes,
+        "structures": [asdict(one) for one in result.structures],
     }
     return Message(header, {"labels": result.labels.voxels})
 
@@ -171,6 +178,7 @@ def unpack_result(message: Message) -> VolumeResult:
         features=ModelCard(**features) if features else None,
         fob=ModelCard(**fob) if fob else None,
         notes=tuple(header["notes"]),
+        structures=tuple(StructureResult(**one) for one in header["structures"]),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..found import Found, resized
+from ..found import Found, Signals, resized
 from ..slices import Structure
 from ..work import Work
 from .expected import Expected, segment_expected
@@ -33,18 +33,16 @@ class CandidateParameters:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A structure's mask in one slice, and what speaks for it: the model's own certainty, the
-    overlap with the prior, the reverse check; each 0 to 1."""
+    """A structure's mask in one slice, with what speaks for it in `found.signals`."""
 
     index: int
     found: Found
-    certainty: float
-    overlap: float
-    reverse: float
 
     @property
     def score(self) -> float:
-        return self.certainty * self.overlap * self.reverse
+        """The model's certainty, the overlap with the plan and the reverse check together."""
+        signals = self.found.signals
+        return signals.certainty * signals.expected * signals.reverse
 
 
 def candidates(
@@ -81,10 +79,9 @@ def _checked(
     if not bool((logits > 0).any()):
         return None
     index, score = expected.indices[row], expected.score(work, row)
-    return Candidate(
-        index,
-        Found(logits, score, expected.proposal.prompts[row], "prompted"),
-        score,
-        float(expected.overlap[row]),
-        reverse_dice(work, structure, index, logits),
+    signals = Signals(
+        score, expected=float(expected.overlap[row]),
+        reverse=reverse_dice(work, structure, index, logits),
     )
+    prompts = expected.proposal.prompts[row]
+    return Candidate(index, Found(logits, score, prompts, "prompted", signals))

@@ -93,6 +93,11 @@ def overlaps(logits: Tensor, share: Tensor) -> Tensor:
     return 2 * both / (inside.sum((1, 2)) + expected.sum((1, 2))).clamp(min=1)
 
 
+def dice_of(one: Tensor, other: Tensor) -> float:
+    """Of two bool masks of one shape; 0 where both are empty."""
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()).clamp(min=1))
+
+
 def within_reach(inside: Tensor, reach: float) -> Tensor:
     """bool (N, R, R): at most `reach` of the side away from what is inside, (N, R, R)."""
     radius = max(1, round(reach * inside.shape[-1]))

@@ -1,0 +1,127 @@
+"""How sure: from what speaks for each mask to an estimate of its Dice, and of whole structures.
+
+A mask's estimate is a logistic function of its signals. Its weights were fitted on generated
+abdomens only (`Testing/Accuracy/confidence.py --fit`), once for structures that are followed from
+a drawing in their own volume and once for those found by another patient's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .found import Signals
+from .results import DOUBTFUL, FOUND, NOT_FOUND, SliceResult, StructureResult
+from .slices import Structure
+from .work import Work
+
+
+@dataclass(frozen=True)
+class ConfidenceWeights:
+    """Of the constant and of each of the signals."""
+
+    constant: float
+    certainty: float
+    agreement: float
+    likeness: float
+    expected: float
+    reverse: float
+
+
+@dataclass(frozen=True)
+class JudgingParameters:
+    """Constants of the judgement.
+
+    Attributes:
+        same, other: weights for the patient who was marked, and for another one.
+        doubtful: estimated Dice of a structure below which it is doubtful.
+        missing: and below which it is taken not to be there.
+    """
+
+    same: ConfidenceWeights = ConfidenceWeights(-3.0, 3.0, 3.0, 0.5, 0.0, 0.0)
+    other: ConfidenceWeights = ConfidenceWeights(-4.0, 1.5, 1.5, 0.5, 1.0, 2.5)
+    doubtful: float = 0.5
+    missing: float = 0.2
+
+
+DOUBTFUL_CHOICES = ("keep", "drop")
+
+
+def judge(
+    work: Work, results: Sequence[SliceResult], doubtful: str = "keep",
+    parameters: JudgingParameters | None = None,
+) -> tuple[list[SliceResult], list[StructureResult]]:
+    """Scores that mean something, and what was not found taken out of the work's labels.
+
+    Args:
+        results: of the strategy.
+        doubtful: "keep" or "drop".
+    """
+    drawn = {one.label for one in work.drawn}
+    results = judged_slices(results, drawn, parameters)
+    structures = judged_structures(results, work.structures, parameters)
+    out = (NOT_FOUND,) if doubtful == "keep" else (NOT_FOUND, DOUBTFUL)
+    gone = {s.label for s in structures if s.state in out and not work.assume_present}
+    if not gone:
+        return results, structures
+    work.labels[np.isin(work.labels, sorted(gone))] = 0
+    empty = [
+        replace(one, present=False, area_mm2=0.0) if one.label in gone else one for one in results
+    ]
+    return empty, structures
+
+
+def confidence(signals: Signals, other_patient: bool, p: JudgingParameters | None = None) -> float:
+    """Estimated Dice of a mask, 0 to 1."""
+    p = p or JudgingParameters()
+    weights = p.other if other_patient else p.same
+    total = weights.constant + sum(
+        getattr(weights, name) * getattr(signals, name)
+        for name in ("certainty", "agreement", "likeness", "expected", "reverse")
+    )
+    return 1 / (1 + math.exp(-total))
+
+
+def judged_slices(
+    results: Sequence[SliceResult], drawn: set[int], p: JudgingParameters | None = None
+) -> list[SliceResult]:
+    """Results whose scores are estimates of Dice, where there is something to estimate from.
+
+    Args:
+        drawn: labels that a person drew in this volume.
+    """
+    return [
+        one if one.signals is None else replace(
+            one, score=confidence(one.signals, one.label not in drawn, p)
+        )
+        for one in results
+    ]
+
+
+def judged_structures(
+    results: Sequence[SliceResult], structures: Sequence[Structure],
+    p: JudgingParameters | None = None,
+) -> list[StructureResult]:
+    """Each structure's own estimate: the mean of its slices', each by its area."""
+    p = p or JudgingParameters()
+    return [_judged(results, structure, p) for structure in structures]
+
+
+def _judged(
+    results: Sequence[SliceResult], structure: Structure, p: JudgingParameters
+) -> StructureResult:
+    present = [r for r in results if r.label == structure.label and r.present]
+    area = sum(r.area_mm2 for r in present)
+    if not area:
+        return StructureResult(structure.label, structure.name, 0.0, NOT_FOUND)
+    sure = sum(r.score * r.area_mm2 for r in present) / area
+    if any(r.source == "support" for r in present):
+        state = FOUND
+    elif sure < p.missing:
+        state = NOT_FOUND
+    else:
+        state = DOUBTFUL if sure < p.doubtful else FOUND
+    return StructureResult(structure.label, structure.name, sure, state)
