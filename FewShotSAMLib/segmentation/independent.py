@@ -32,7 +32,7 @@ def _write(work: Work, run: Run, place: int) -> list[SliceResult]:
     found = {
         structure.label: run.masks.logits[run.row(n, place)]
         for n, structure in enumerate(work.structures)
-        if work.assume_present or scores[n] >= PRESENT
+        if work.assume_present or (scores[n] >= PRESENT and run.may_hold(n, place))
     }
     pixels = work.write(index, found)
     return [

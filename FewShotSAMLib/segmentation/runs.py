@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from ..prompting.encoded_slices import EncodedSlices
 from ..prompting.interfaces import Proposal
-from .encoding import EncodedSlices
+from .finding.expected import Guide, guide
 from .monitor import Monitor
 from .slices import SliceMasks, Structure, certainty, segment_slices
 from .work import Work
@@ -22,12 +24,14 @@ class Run:
         first: the first slice's index.
         proposals: T, one a structure.
         masks: T * N, the slices of one structure after those of another.
+        guides: T, what the body's plan said of each, or None.
     """
 
     work: Work
     first: int
     proposals: list[Proposal]
     masks: SliceMasks
+    guides: list[Guide | None]
 
     def __len__(self) -> int:
         return len(self.masks.quality) // len(self.proposals)
@@ -35,6 +39,11 @@ class Run:
     def row(self, structure: int, place: int) -> int:
         """Where the masks hold one structure of one slice, both counted within the run."""
         return structure * len(self) + place
+
+    def may_hold(self, structure: int, place: int) -> bool:
+        """Whether the plan expects the structure in the slice; yes where there is none."""
+        guide = self.guides[structure]
+        return guide is None or bool(guide.expected[place])
 
     def score(self, structure: int, place: int) -> float:
         """How sure it is that the slice holds the structure (see `certainty`)."""
@@ -69,12 +78,28 @@ def _segmented(
     monitor: Monitor,
 ) -> Run:
     with monitor.stage("prompts"):
-        proposals = work.propose(encoded, structures)
+        indices = range(first, first + len(encoded))
+        guides = [guide(work, structure, indices) for structure in structures]
+        proposals = [
+            work.method.propose(encoded, structure.kept, None if g is None else g.near)
+            for structure, g in zip(structures, guides, strict=True)
+        ]
     with monitor.stage("decode"):
         masks = segment_slices(
             work.slices.encoders.model, encoded,
             torch.arange(len(encoded), device=work.device).repeat(len(structures)),
             [prompts for proposal in proposals for prompts in proposal.prompts],
             torch.cat([proposal.confidence for proposal in proposals]), work.method.masks,
+            _mask_prompts(guides, proposals),
         )
-    return Run(work, first, proposals, masks)
+    return Run(work, first, proposals, masks, guides)
+
+
+def _mask_prompts(guides: list[Guide | None], proposals: list[Proposal]) -> Tensor | None:
+    """(T * N, 1, R, R), NaN where the plan gives none; None where there is no plan at all."""
+    if all(g is None for g in guides):
+        return None
+    return torch.cat([
+        torch.full_like(proposal.confidence[:, None], torch.nan) if g is None else g.masks
+        for g, proposal in zip(guides, proposals, strict=True)
+    ])

@@ -100,6 +100,7 @@ def segment_slices(
     prompts: Sequence[PointPrompts],
     confidence: Tensor,
     parameters: MaskParameters,
+    masks: Tensor | None = None,
 ) -> SliceMasks:
     """First mask from points, then, where the parameters ask for it, the noise-aware refinement:
     clean, keep the component that the map backs most, give it back as mask prompt with the same
@@ -107,11 +108,12 @@ def segment_slices(
 
     Args:
         confidence: (B, R, R), each prompt's own map.
+        masks: (B, 1, R, R) mask prompts of the first mask, NaN where there is none.
     """
     p = parameters
     share = {"roi_size": confidence.shape[-1], "mask_index": p.mask_index}
     score = confidence[:, None] if model.uses_confidence else None
-    first = decode(model, encoded, picture, prompts, confidence=score, **share)
+    first = decode(model, encoded, picture, prompts, masks=masks, confidence=score, **share)
     if not p.refine:
         return first
     kept = clean(first.logits, confidence, p)

@@ -60,8 +60,7 @@ def segment_expected(
 ) -> Expected | None:
     """The structure in those of the slices where it may be; None where it may be in none."""
     p = parameters or ExpectedParameters()
-    share = prior.in_slices(indices).to(work.device)
-    place = within_reach(share > p.edge, p.reach)
+    share, place = _expected(work, prior, indices, p)
     may_be = place.flatten(1).any(1).cpu()
     if not bool(may_be.any()):
         return None
@@ -73,10 +72,48 @@ def segment_expected(
     masks = decode(
         model, encoded, torch.arange(len(indices), device=work.device), proposal.prompts,
         roi_size=work.frame.size, mask_index=work.method.masks.mask_index,
-        masks=p.steepness * torch.logit(share, 0.02)[:, None],
+        masks=_as_prompt(share, p),
         confidence=proposal.confidence[:, None] if model.uses_confidence else None,
     )
     return Expected(tuple(indices), share, proposal, masks, overlaps(masks.logits, share))
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """What the plan gives to N slices' prompts: where points may be, mask prompts (N, 1, R, R),
+    NaN where nothing is expected, and which slices (N,) something is expected in."""
+
+    near: Near
+    masks: Tensor
+    expected: Tensor
+
+
+def guide(
+    work: Work, structure: Structure, indices: Sequence[int],
+    parameters: ExpectedParameters | None = None,
+) -> Guide | None:
+    """The plan's guidance for a structure in some slices; None where there is no plan."""
+    p = parameters or ExpectedParameters()
+    prior = work.priors.get(structure.label)
+    if prior is None:
+        return None
+    share, place = _expected(work, prior, indices, p)
+    somewhere = place.flatten(1).any(1)
+    masks = _as_prompt(share, p)
+    masks[~somewhere] = torch.nan
+    return Guide(Near(place | ~somewhere[:, None, None]), masks, somewhere)
+
+
+def _expected(
+    work: Work, prior: Prior, indices: Sequence[int], p: ExpectedParameters
+) -> tuple[Tensor, Tensor]:
+    """The prior (N, R, R) in some slices, and where the structure may be, bool."""
+    share = prior.in_slices(indices).to(work.device)
+    return share, within_reach(share > p.edge, p.reach)
+
+
+def _as_prompt(share: Tensor, p: ExpectedParameters) -> Tensor:
+    return p.steepness * torch.logit(share, 0.02)[:, None]
 
 
 def overlaps(logits: Tensor, share: Tensor) -> Tensor:

@@ -67,7 +67,8 @@ def test_scores_are_estimates_of_dice(result, another):
     for one in result.slices:
         if one.present:
             found = result.labels.voxels[one.index] == one.label
-            errors.append(abs(one.score - dice(found, another.truth.voxels[one.index] == one.label)))
+            there = another.truth.voxels[one.index] == one.label
+            errors.append(abs(one.score - dice(found, there)))
             assert 0 <= one.score <= 1 and one.signals is not None
     assert np.mean(errors) < 0.2
 
