@@ -41,10 +41,10 @@ class JudgingParameters:
         missing: and below which it is taken not to be there.
     """
 
-    same: ConfidenceWeights = ConfidenceWeights(-3.0, 3.0, 3.0, 0.5, 0.0, 0.0)
-    other: ConfidenceWeights = ConfidenceWeights(-4.0, 1.5, 1.5, 0.5, 1.0, 2.5)
-    doubtful: float = 0.5
-    missing: float = 0.2
+    same: ConfidenceWeights = ConfidenceWeights(-9.1, 8.9, 0.0, 3.8, 0.0, 0.0)
+    other: ConfidenceWeights = ConfidenceWeights(-11.8, 9.5, 1.9, 0.0, 2.9, 1.1)
+    doubtful: float = 0.6
+    missing: float = 0.25
 
 
 DOUBTFUL_CHOICES = ("keep", "drop")
