@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,22 @@ def new_worker(**options) -> Worker:
 
 def segment(worker: Worker, phantom: Phantom, support: Support, **options) -> Job:
     return worker.segment(phantom.image, [support], model=MODEL, options=options)
+
+
+@pytest.fixture(scope="module")
+def long(phantom) -> Phantom:
+    """A patient of so many slices that segmenting takes far longer than what happens meanwhile."""
+    image = replace(phantom.image, voxels=np.repeat(phantom.image.voxels, 100, axis=0))
+    return Phantom(image, phantom.truth)
+
+
+def works(job: Job) -> None:
+    """Waits until slices are segmented."""
+    until = time.monotonic() + LIMIT
+    while job.progress is None or job.progress.stage != "slices":
+        job.poll()
+        assert not job.over and time.monotonic() < until
+        time.sleep(0.01)
 
 
 def ended(process) -> bool:
@@ -165,11 +182,9 @@ def seconds_of(call) -> float:
 # ------------------------------------------------------------------------ cancelling and dying
 
 
-def test_cancel(worker, phantom, support):
-    job = segment(worker, phantom, support, strategy="slices")
-    while job.progress is None or job.progress.stage == "load":
-        job.poll()
-        assert not job.over
+def test_cancel(worker, phantom, long, support):
+    job = segment(worker, long, support, strategy="slices")
+    works(job)
     process = worker.pid
     job.cancel()
     assert job.wait(LIMIT)
@@ -204,7 +219,7 @@ def test_a_process_that_does_not_listen_is_ended(phantom, support):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the launcher is a shell script")
-def test_a_launcher_like_pythonslicer(tmp_path, phantom, support):
+def test_a_launcher_like_pythonslicer(tmp_path, phantom, long, support):
     """The worker is then the child of a child."""
     import psutil
 
@@ -219,9 +234,8 @@ def test_a_launcher_like_pythonslicer(tmp_path, phantom, support):
     job.cancel()
     assert job.wait(LIMIT) and job.state == CANCELLED
     assert gone(inner.pid), "the launcher and what it launched"
-    again = segment(worker, phantom, support, strategy="slices")
-    while again.progress is None or again.progress.stage != "slices":
-        again.poll()
+    again = segment(worker, long, support, strategy="slices")
+    works(again)
     (inner,) = psutil.Process(worker.pid).children()
     inner.kill()
     assert again.wait(LIMIT) and again.kind == "crash"
@@ -231,11 +245,10 @@ def test_a_launcher_like_pythonslicer(tmp_path, phantom, support):
     assert gone(inner.pid)
 
 
-def test_a_killed_process_is_told_of_and_replaced(phantom, support):
+def test_a_killed_process_is_told_of_and_replaced(phantom, long, support):
     worker = new_worker()
-    job = segment(worker, phantom, support, strategy="slices")
-    while job.progress is None or job.progress.stage != "slices":
-        job.poll()
+    job = segment(worker, long, support, strategy="slices")
+    works(job)
     first = worker.pid
     worker._child.process.kill()
     assert job.wait(LIMIT)
