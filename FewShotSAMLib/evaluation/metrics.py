@@ -6,7 +6,7 @@ i, j, k in millimetres, as `Volume.spacing` has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,17 +68,21 @@ def surface_distance(
     if not prediction.any() or not truth.any():
         value = float("nan") if prediction.any() == truth.any() else float("inf")
         return SurfaceDistance(value, value)
-    box = ndimage.find_objects((prediction | truth).astype(np.uint8))[0]
-    borders = [_border(mask[box]) for mask in (prediction, truth)]
-    steps = tuple(spacing)[::-1]
-    there, back = (
-        ndimage.distance_transform_edt(~other, sampling=steps)[one]
-        for one, other in (borders, borders[::-1])
-    )
+    there, back = _directed(prediction, truth, tuple(spacing)[::-1])
     return SurfaceDistance(
         assd=float((there.sum() + back.sum()) / (len(there) + len(back))),
         hd95=float(max(np.percentile(there, 95), np.percentile(back, 95))),
     )
+
+
+def _directed(
+    prediction: np.ndarray, truth: np.ndarray, steps: tuple[float, ...]
+) -> Iterator[np.ndarray]:
+    """Of each border voxel of one mask to the other's border, and back; mm along the axes."""
+    box = ndimage.find_objects((prediction | truth).astype(np.uint8))[0]
+    borders = [_border(mask[box]) for mask in (prediction, truth)]
+    for one, other in (borders, borders[::-1]):
+        yield ndimage.distance_transform_edt(~other, sampling=steps)[one]
 
 
 def volume_ml(mask: np.ndarray, spacing: Sequence[float]) -> float:

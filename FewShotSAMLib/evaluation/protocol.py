@@ -91,11 +91,7 @@ def organ_slices(case: Case, label: int, axis: str) -> list[int]:
 
 
 def evaluate_given_slices(
-    support: Case,
-    queries: Iterable[Case],
-    organs: Mapping[int, str],
-    segment: SegmentSlices,
-    *,
+    support: Case, queries: Iterable[Case], organs: Mapping[int, str], segment: SegmentSlices, *,
     axis: str = "axial",
 ) -> list[Score]:
     """The papers' protocol: one support patient, three of its slices, organ slices given.
@@ -210,13 +206,7 @@ def _supports_of(case: Case, label: int, axis: str) -> list[Support]:
 
 
 def _score(
-    case: Case,
-    label: int,
-    organ: str,
-    axis: str,
-    prediction: np.ndarray,
-    truth: np.ndarray,
-    *,
+    case: Case, label: int, organ: str, axis: str, prediction: np.ndarray, truth: np.ndarray, *,
     whole: bool,
 ) -> Score:
     """The score of two stacks of slices (S, H, W)."""

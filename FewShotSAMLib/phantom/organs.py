@@ -117,14 +117,22 @@ def _canal(painting: Painting, lean: Array) -> None:
 def _gut(painting: Painting, room: Array) -> None:
     """Bowel: cells about random centres, bent out of shape, with folds and different contents."""
     space = painting.space
-    random = space.random
+    # Loops stay in front of the kidneys and the great muscles, further back in the flanks.
+    room = np.maximum(room, 0.8 * (space.y - 14.0 - 0.28 * np.abs(space.x)))
+    solid, content = _loops(space, room)
+    folds = 1.0 + 0.14 * space.noise(3.5) + 0.12 * space.noise(8.0)
+    painting.lay(solid, content * folds, edge=1.0)
+    vessels = np.maximum(space.branches(18.0, 0.9), np.abs(solid) - 2.0)
+    painting.lay(np.maximum(vessels, room + 3.0), 0.6)
+
+
+def _loops(space: Space, room: Array) -> tuple[Array, Array]:
+    """The bowel's loops where there is room, and their brightness."""
+    random, inside = space.random, room < 3.0
     centres = random.uniform((-125.0, -95.0, -20.0), (125.0, 45.0, 195.0), size=(300, 3))
     contents = random.choice(
         [0.34, 0.40, 0.46, 0.80, 0.07], size=len(centres), p=[0.32, 0.32, 0.24, 0.08, 0.04]
     )
-    # Loops stay in front of the kidneys and the great muscles, further back in the flanks.
-    room = np.maximum(room, 0.8 * (space.y - 14.0 - 0.28 * np.abs(space.x)))
-    inside = room < 3.0
     squeeze = np.array([1.0, 1.0, 0.7])
     bent = [c + 4.5 * space.noise(13.0) for c in (space.x, space.y, space.z)]
     points = np.stack([c[inside] for c in bent], axis=1)
@@ -137,10 +145,7 @@ def _gut(painting: Painting, room: Array) -> None:
     # The wall is as bright as muscle with fluid in it, whatever the loop holds.
     lumen = np.clip((depth - gap[inside] - 1.5) / 3.0, 0.0, 1.0)
     content[inside] = 0.36 + lumen * (contents[nearest[:, 0]] - 0.36)
-    folds = 1.0 + 0.14 * space.noise(3.5) + 0.12 * space.noise(8.0)
-    painting.lay(solid, content * folds, edge=1.0)
-    vessels = np.maximum(space.branches(18.0, 0.9), np.abs(solid) - 2.0)
-    painting.lay(np.maximum(vessels, room + 3.0), 0.6)
+    return solid, content
 
 
 def _stomach(painting: Painting, abdomen: Array) -> None:

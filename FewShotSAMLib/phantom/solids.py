@@ -17,10 +17,7 @@ HEIGHT_MM = 200.0
 
 
 def smooth_noise(
-    shape: tuple[int, ...],
-    spacing: tuple[float, ...],
-    grain: float,
-    random: np.random.Generator,
+    shape: tuple[int, ...], spacing: tuple[float, ...], grain: float, random: np.random.Generator
 ) -> Array:
     """Noise of zero mean and unit deviation whose grains measure about `grain` mm.
 
@@ -34,15 +31,19 @@ def smooth_noise(
     knots = [int(np.ceil(n * s / grain)) + 4 for n, s in zip(shape, steps, strict=True)]
     noise = random.standard_normal(knots).astype(np.float32)
     for axis, (n, s) in enumerate(zip(shape, steps, strict=True)):
-        at = np.arange(n) * (s / grain) + random.uniform(0, 1)
-        # Uniform cubic B-splines: knots beyond the ends keep the basis whole inside.
-        basis = interpolate.BSpline(
-            np.arange(-2, knots[axis] + 2, dtype=float), np.eye(knots[axis]), 3, extrapolate=False
-        )
-        weights = np.nan_to_num(basis(np.clip(at + 1, 1, knots[axis] - 2))).astype(np.float32)
+        weights = _spline(np.arange(n) * (s / grain) + random.uniform(0, 1), knots[axis])
         noise = np.moveaxis(np.tensordot(weights, noise, axes=(1, axis)), 0, axis)
     noise -= noise.mean()
     return np.ascontiguousarray(noise / max(float(noise.std()), 1e-6))
+
+
+def _spline(at: Array, knots: int) -> Array:
+    """Weights of the knots at each place, (places, knots), of uniform cubic B-splines."""
+    # Knots beyond the ends keep the basis whole inside.
+    basis = interpolate.BSpline(
+        np.arange(-2, knots + 2, dtype=float), np.eye(knots), 3, extrapolate=False
+    )
+    return np.nan_to_num(basis(np.clip(at + 1, 1, knots - 2))).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +62,7 @@ class Space:
 
     @classmethod
     def warped(
-        cls,
-        shape: tuple[int, int, int],
-        spacing: tuple[float, float, float],
+        cls, shape: tuple[int, int, int], spacing: tuple[float, float, float],
         random: np.random.Generator,
     ) -> Space:
         """The voxels' coordinates, displaced smoothly by some millimetres."""

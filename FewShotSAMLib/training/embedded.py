@@ -13,8 +13,7 @@ import math
 import pickle
 import platform
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,9 +27,10 @@ from ..models.embedded import WEIGHTS, save_network
 from ..models.embedded_network import EmbeddedConfig, EmbeddedNetwork
 from ..models.precision import autocast, choose_precision
 from ..weights.resources import sha256_of
-from .episodes import random_episodes, training_prompts
+from .episodes import Episodes, random_episodes
 from .losses import Losses, losses, synergy_maps, unit_features
-from .run_log import append_row, print_row
+from .prompts import training_prompts
+from .run_log import Clock, append_row, print_row
 
 
 @dataclass(frozen=True)
@@ -57,23 +57,34 @@ def validate(
     for start in range(0, pairs, 8):
         e = random_episodes(min(8, pairs - start), TARGETS, size, generator, device)
         with autocast(where, choose_precision(where)):
-            s, q = network.encoder(e.support), network.encoder(e.query)
-            maps = synergy_maps(unit_features(q), unit_features(s), e.support_masks)
-            picture = torch.arange(len(e.query), device=device).repeat_interleave(TARGETS)
-            truth = e.query_masks.flatten(0, 1)
-            for kind, name in enumerate(("points", "synpo", "mask", "box", "refine")):
-                prompts = training_prompts(
-                    truth, e.support_masks.flatten(0, 1), e.neighbours[picture], maps.fused,
-                    maps.low, maps.deviation, generator,
-                    kind=torch.full((len(truth),), kind, device=device),
-                )
-                logits, _ = network.decode(q.select(picture), prompts)
-                big = F.interpolate(logits, size=size, mode="bilinear")[:, 0] > 0
-                real = truth > 0.5
-                dice = 2 * (big & real).sum((1, 2)) / (
-                    big.sum((1, 2)) + real.sum((1, 2))).clamp(min=1)
-                scores.setdefault(name, []).append(dice[real.flatten(1).any(1)])
+            for name, dice in _dice_by_prompt(network, e, generator):
+                scores.setdefault(name, []).append(dice)
     return {name: torch.cat(parts).mean().item() for name, parts in scores.items()}
+
+
+def _dice_by_prompt(
+    network: EmbeddedNetwork, e: Episodes, generator: torch.Generator
+) -> Iterator[tuple[str, Tensor]]:
+    """The kind of prompt, and the Dice of each structure that is there."""
+    s, q = network.encoder(e.support), network.encoder(e.query)
+    maps = synergy_maps(unit_features(q), unit_features(s), e.support_masks)
+    picture = torch.arange(len(e.query), device=e.query.device).repeat_interleave(TARGETS)
+    truth = e.query_masks.flatten(0, 1)
+    for kind, name in enumerate(("points", "synpo", "mask", "box", "refine")):
+        prompts = training_prompts(
+            truth, e.support_masks.flatten(0, 1), e.neighbours[picture], maps.fused,
+            maps.low, maps.deviation, generator,
+            kind=torch.full((len(truth),), kind, device=truth.device),
+        )
+        logits, _ = network.decode(q.select(picture), prompts)
+        yield name, _dice(logits, truth > 0.5)
+
+
+def _dice(logits: Tensor, real: Tensor) -> Tensor:
+    """Of (B, 1, h, w) logits with those of (B, S, S) structures that are there."""
+    big = F.interpolate(logits, size=real.shape[-1], mode="bilinear")[:, 0] > 0
+    dice = 2 * (big & real).sum((1, 2)) / (big.sum((1, 2)) + real.sum((1, 2))).clamp(min=1)
+    return dice[real.flatten(1).any(1)]
 
 
 class Training:
@@ -181,26 +192,29 @@ def train(
     if state.exists():
         run.resume(state)
         print(f"going on from step {run.step}, {run.seconds / 60:.1f} min", file=sys.stderr)
-    log = folder / "log.csv"
-    last = time.monotonic()
-    next_check = run.seconds + validate_every
+    for stage, means in _means_between_checks(run, length, Clock(run, validate_every)):
+        dice = validate(run.average, stage.size, device, checked)
+        _log(folder / "log.csv", run, stage, means, dice)
+        run.save(state)
+    run.save(state)
+    return run
+
+
+def _means_between_checks(
+    run: Training, length: Length, clock: Clock
+) -> Iterator[tuple[Stage, list[float]]]:
+    """Trains to the end; whenever a check is due, the stage and the mean losses since the last
+    one."""
     sums: list[list[float]] = []
     while (share := length.share(run)) < 1:
         stage, rate = schedule(share, run.step)
         parts = run.one_step(stage, rate)
         sums.append([x.item() for x in (parts.contrast, parts.synergy, parts.mask, parts.quality)])
-        now = time.monotonic()
-        run.seconds, last = run.seconds + now - last, now
-        if run.seconds >= next_check or length.share(run) >= 1:
-            next_check = run.seconds + validate_every
-            means = [sum(column) / len(sums) for column in zip(*sums, strict=True)]
+        clock.tick()
+        if clock.due or length.share(run) >= 1:
+            yield stage, [sum(column) / len(sums) for column in zip(*sums, strict=True)]
             sums = []
-            dice = validate(run.average, stage.size, device, checked)
-            _log(log, run, stage, means, dice)
-            run.save(state)
-            last = time.monotonic()
-    run.save(state)
-    return run
+            clock.restart()
 
 
 def _log(
@@ -217,10 +231,20 @@ def _log(
 def export(run: Training, path: Path, *, checked: int = CHECKED, **known: str) -> None:
     """The averaged weights as safetensors, and their provenance as JSON beside them."""
     dice = validate(run.average, STAGES[-1].size, run.device, checked)
+    provenance = known | _provenance(run) | {
+        "dice_on_generated_images": {name: round(value, 3) for name, value in dice.items()},
+        "licence": "Apache-2.0",
+    }
+    save_network(run.average, path, {"provenance": json.dumps(provenance)})
+    text = json.dumps({"file": path.name, "sha256": sha256_of(path)} | provenance, indent=2)
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+
+
+def _provenance(run: Training) -> dict[str, object]:
     hardware = platform.processor() or platform.machine()
     if run.device == "cuda":
         hardware = torch.cuda.get_device_name()
-    provenance = known | {
+    return {
         "training_data": "generated images only",
         "seed": run.seed,
         "steps": run.step,
@@ -228,12 +252,7 @@ def export(run: Training, path: Path, *, checked: int = CHECKED, **known: str) -
         "hardware": f"{hardware}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
         "precision": str(run.dtype).removeprefix("torch."),
-        "dice_on_generated_images": {name: round(value, 3) for name, value in dice.items()},
-        "licence": "Apache-2.0",
     }
-    save_network(run.average, path, {"provenance": json.dumps(provenance)})
-    text = json.dumps({"file": path.name, "sha256": sha256_of(path)} | provenance, indent=2)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -251,14 +270,18 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as problem:
         print(f"training: error: {problem}", file=sys.stderr)
         return 2
-    command = " ".join([
-        "python -m FewShotSAMLib.training.embedded",
-        *(f"--{name} {value:g}" for name, value in asked.items()),
-        f"--device {device} --seed {run.seed}",
-    ])
+    command = _command(asked, run)
     export(run, options.folder / WEIGHTS, checked=options.checked, command=command,
            commit=options.commit)
     return 0
+
+
+def _command(asked: dict[str, float], run: Training) -> str:
+    return " ".join([
+        "python -m FewShotSAMLib.training.embedded",
+        *(f"--{name} {value:g}" for name, value in asked.items()),
+        f"--device {run.device} --seed {run.seed}",
+    ])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import pickle
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from ..models.fob_network import FobConfig, FobNetwork
 from ..models.precision import autocast, choose_precision
 from ..prompting.fob import Fob
 from .fob_losses import FobBatch, FobLosses, answers, fob_losses, prompt_error, usable
-from .run_log import append_row
+from .run_log import Clock, append_row
 
 LOSSES = ("heat", "fit", "points", "contrast", "coarse", "place")
 
@@ -52,6 +51,7 @@ class FobSchedule:
     memory: float = 0.999
 
     def at(self, step: int) -> float:
+        """The learning rate of a step."""
         return self.rate * self.factor ** (step // self.every)
 
 
@@ -65,9 +65,13 @@ def embedded_schedule(steps: int, rate: float = 1.5e-3) -> FobSchedule:
 class EpisodeSource(Protocol):
     """Makes the batch of a step; the same step always makes the same batch."""
 
-    def batch(self, step: int) -> FobBatch: ...
+    def batch(self, step: int) -> FobBatch:
+        """To learn from."""
+        ...
 
-    def held_out(self) -> list[FobBatch]: ...
+    def held_out(self) -> list[FobBatch]:
+        """To measure by."""
+        ...
 
 
 class FobTraining:
@@ -170,23 +174,29 @@ class FobTraining:
         Raises:
             InputError: not such a run, or one with another configuration.
         """
-        try:
-            saved = torch.load(path, map_location=self.device, weights_only=True)
-            config = saved["config"]
-        except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError, OSError) as problem:
-            reason = str(problem).strip().splitlines()[0]
-            raise InputError(
-                f"{path}: not a run that can be resumed ({reason}); choose another folder"
-            ) from None
+        saved = _saved(path, self.device)
         mine = json.dumps(asdict(self.network.config))
-        if config != mine:
+        if saved["config"] != mine:
             raise InputError(
-                f"{path}: a run with other settings ({config}, asked for: {mine}); choose another "
-                "folder or the same settings"
+                f"{path}: a run with other settings ({saved['config']}, asked for: {mine}); "
+                "choose another folder or the same settings"
             )
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.step, self.seconds, self.seed = saved["step"], saved["seconds"], saved["seed"]
+
+
+def _saved(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        saved = torch.load(path, map_location=device, weights_only=True)
+        if "config" not in saved:
+            raise KeyError("config")
+        return saved
+    except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError, OSError) as problem:
+        reason = str(problem).strip().splitlines()[0]
+        raise InputError(
+            f"{path}: not a run that can be resumed ({reason}); choose another folder"
+        ) from None
 
 
 def _only(batch: FobBatch, keep: Tensor) -> FobBatch:
@@ -218,35 +228,43 @@ def train(
     state = folder / "run.pt"
     if state.exists():
         run.resume(state)
-    held_out = source.held_out()
-    last, next_check = time.monotonic(), run.seconds + check_every
-    sums: list[list[float]] = []
-    row: dict[str, float] = {}
+    held_out, row = source.held_out(), {}
     try:
-        while run.step < run.schedule.steps and (minutes is None or run.seconds < minutes * 60):
-            parts = run.one_step(source.batch(run.step))
-            if parts is not None:
-                sums.append([getattr(parts, name).item() for name in LOSSES])
-            now = time.monotonic()
-            run.seconds, last = run.seconds + now - last, now
-            ends = run.step >= run.schedule.steps or (
-                minutes is not None and run.seconds >= minutes * 60)
-            if (run.seconds >= next_check or ends) and sums:
-                next_check = run.seconds + check_every
-                row = _log(folder / "log.csv", run, sums, run.error(held_out))
-                sums = []
-                run.save(state)
-                if tell is not None:
-                    tell(row)
-                last = time.monotonic()
+        for sums in _losses_between_checks(run, source, minutes, Clock(run, check_every)):
+            row = _log(folder / "log.csv", run, sums, run.error(held_out))
+            run.save(state)
+            if tell is not None:
+                tell(row)
     finally:
         run.save(state)
     return row
 
 
+def _losses_between_checks(
+    run: FobTraining, source: EpisodeSource, minutes: float | None, clock: Clock
+) -> Iterator[list[list[float]]]:
+    """Trains to the end; whenever a check is due, the losses of the steps since the last one."""
+    sums: list[list[float]] = []
+    while not _over(run, minutes):
+        parts = run.one_step(source.batch(run.step))
+        if parts is not None:
+            sums.append([getattr(parts, name).item() for name in LOSSES])
+        clock.tick()
+        if sums and (clock.due or _over(run, minutes)):
+            yield sums
+            sums = []
+            clock.restart()
+
+
+def _over(run: FobTraining, minutes: float | None) -> bool:
+    late = minutes is not None and run.seconds >= minutes * 60
+    return late or run.step >= run.schedule.steps
+
+
 def _log(
     path: Path, run: FobTraining, sums: list[list[float]], error: dict[str, float]
 ) -> dict[str, float]:
+    """The row of a check: mean losses of the steps since the last one, and the error."""
     means = np.mean(sums, axis=0)
     row = {"step": run.step, "minutes": round(run.seconds / 60, 2)}
     row |= {name: float(f"{value:.4g}") for name, value in zip(LOSSES, means, strict=True)}

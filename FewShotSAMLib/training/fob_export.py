@@ -32,17 +32,8 @@ def export_trained(
         known: what else is to be recorded: data, command, licence.
         error: the name that the error is recorded under.
     """
-    provenance = dict(known) | {
-        "refinement": run.network.config.refinement,
-        "framing": run.network.config.framing,
-        "seed": run.seed,
-        "steps": run.step,
-        "hours": round(run.seconds / 3600, 3),
-        "hardware": _hardware(run),
-        "torch": torch.__version__,
-        "precision": str(run.dtype).removeprefix("torch."),
-        error: {name: round(row[name], 4) for name in _ERRORS if name in row},
-    }
+    error_there = {name: round(row[name], 4) for name in _ERRORS if name in row}
+    provenance = dict(known) | _provenance(run) | {error: error_there}
     if run.backbone is not None:
         provenance["backbone_sha256"] = run.backbone.card.sha256
     said = {name: str(provenance[name]) for name in ("backbone_sha256", "licence")
@@ -52,6 +43,19 @@ def export_trained(
     text = json.dumps({"file": path.name, "sha256": sha256_of(path)} | provenance, indent=2)
     with atomic_path(path.with_suffix(".json")) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _provenance(run: FobTraining) -> dict[str, object]:
+    return {
+        "refinement": run.network.config.refinement,
+        "framing": run.network.config.framing,
+        "seed": run.seed,
+        "steps": run.step,
+        "hours": round(run.seconds / 3600, 3),
+        "hardware": _hardware(run),
+        "torch": torch.__version__,
+        "precision": str(run.dtype).removeprefix("torch."),
+    }
 
 
 def _hardware(run: FobTraining) -> str:

@@ -33,9 +33,11 @@ class GeneratedEpisodes:
         self.seed, self.device, self.pairs = seed, device, pairs
 
     def batch(self, step: int) -> FobBatch:
+        """Of a step, to learn from."""
         return self._batch(self.seed * 1_000_003 + step, self.pairs)
 
     def held_out(self) -> list[FobBatch]:
+        """Three that no step makes, to measure by."""
         return [self._batch(900_000_000 + index, 8) for index in range(3)]
 
     def _batch(self, seed: int, pairs: int) -> FobBatch:
@@ -49,6 +51,25 @@ class GeneratedEpisodes:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
+    options = _parser().parse_args(arguments)
+    try:
+        run, row = _train(options)
+    except InputError as problem:
+        print(f"training: error: {problem}", file=sys.stderr)
+        return 2
+    command = (
+        f"python -m FewShotSAMLib.training.fob_generated --minutes {options.minutes:g} "
+        f"--steps {options.steps} --rate {options.rate:g} --device {run.device.type} "
+        f"--seed {run.seed}"
+    )
+    export_trained(run, options.folder / FILE, row, {
+        "command": command, "commit": options.commit,
+        "training_data": "generated images only", "licence": "Apache-2.0",
+    }, error="error_on_generated_images")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, required=True, help="time to train, in all")
     parser.add_argument("--steps", type=int, default=3000,
@@ -59,29 +80,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("training-fob-embedded"),
                         help="where the run is kept; an unfinished one there is resumed")
     parser.add_argument("--commit", default="", help="the sources' commit, for the provenance")
-    options = parser.parse_args(arguments)
-    try:
-        device = choose_device(options.device).device
-        backbone, _ = load_embedded(device)
-        schedule = embedded_schedule(options.steps, options.rate)
-        run = FobTraining(
-            embedded_config(backbone.network.config), device.type, options.seed, schedule, backbone
-        )
-        source = GeneratedEpisodes(options.seed, device)
-        row = train(run, source, options.folder, minutes=options.minutes, tell=print_row)
-    except InputError as problem:
-        print(f"training: error: {problem}", file=sys.stderr)
-        return 2
-    command = (
-        f"python -m FewShotSAMLib.training.fob_generated --minutes {options.minutes:g} "
-        f"--steps {options.steps} --rate {options.rate:g} --device {device.type} "
-        f"--seed {run.seed}"
+    return parser
+
+
+def _train(options: argparse.Namespace) -> tuple[FobTraining, dict[str, float]]:
+    """The run and the last row of its log."""
+    device = choose_device(options.device).device
+    backbone, _ = load_embedded(device)
+    schedule = embedded_schedule(options.steps, options.rate)
+    run = FobTraining(
+        embedded_config(backbone.network.config), device.type, options.seed, schedule, backbone
     )
-    export_trained(run, options.folder / FILE, row, {
-        "command": command, "commit": options.commit,
-        "training_data": "generated images only", "licence": "Apache-2.0",
-    }, error="error_on_generated_images")
-    return 0
+    source = GeneratedEpisodes(options.seed, device)
+    return run, train(run, source, options.folder, minutes=options.minutes, tell=print_row)
 
 
 if __name__ == "__main__":

@@ -118,19 +118,29 @@ def fob_losses(fob: Fob, answer: FobAnswer, supports: list[FobSupport], batch: F
     repaired = fob.config.refinement == "repaired"
     points = answer.points if repaired else answer.points.detach()
     wanted = target if fob.config.refinement == "official" else sorted_target
-    background = torch.stack([s.background for s in supports])
-    foreground = torch.stack([s.foreground for s in supports])
-    alike = F.cosine_similarity(foreground[:, None], background, dim=2)
-    chance = answer.coarse.clamp(1e-6, 1 - 1e-6)
-    logs = torch.stack([(1 - chance).log(), chance.log()], 1)
     return FobLosses(
         heat=over_room(0.5 * ((answer.heat - maps) ** 2).mean((1, 2, 3))),
         fit=over_room(0.5 * ((fit - maps) ** 2).mean((1, 2, 3))),
         points=over_room(((points - wanted) ** 2).mean((1, 2))),
-        contrast=over_room((0.5 + alike).clamp(min=0).sum(1) / 10),
-        coarse=fob.network.nllloss(logs, (batch.query_masks > 0.5).long()),
+        contrast=over_room(_alike(supports)),
+        coarse=_coarse(fob, answer.coarse, batch.query_masks),
         place=over_room(_misplaced(answer.heat, maps) + _misplaced(fit, maps)),
     )
+
+
+def _alike(supports: list[FobSupport]) -> Tensor:
+    """(B,): how alike the prototypes of background and foreground are, beyond a margin."""
+    background = torch.stack([s.background for s in supports])
+    foreground = torch.stack([s.foreground for s in supports])
+    alike = F.cosine_similarity(foreground[:, None], background, dim=2)
+    return (0.5 + alike).clamp(min=0).sum(1) / 10
+
+
+def _coarse(fob: Fob, coarse: Tensor, masks: Tensor) -> Tensor:
+    """Cross-entropy of the coarse map (B, S, S) with the masks."""
+    chance = coarse.clamp(1e-6, 1 - 1e-6)
+    logs = torch.stack([(1 - chance).log(), chance.log()], 1)
+    return fob.network.nllloss(logs, (masks > 0.5).long())
 
 
 def _misplaced(found: Tensor, maps: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from ..data.errors import InputError
 from ..models.fob import read_fob
 from ..models.fob_network import FobNetwork
@@ -29,14 +31,22 @@ def start_from(network: FobNetwork, path: Path) -> str:
     """
     state = read_checkpoint(path)
     if "masked_attention.learnable_pos" in state:
-        theirs, own = read_fob(path)[0].state_dict(), network.state_dict()
-        # Variants differ in having a refinement: it begins anew where the other has none.
-        both = any(n in theirs for n in own if n.startswith(_REFINEMENT))
-        if not both:
-            theirs |= {n: t for n, t in own.items() if n.startswith(_REFINEMENT)}
-            theirs = {n: t for n, t in theirs.items() if n in own or not n.startswith(_REFINEMENT)}
-        load_into(network, theirs, source=str(path))
-        return "all weights" if both else "all weights but the refinement's"
+        return _from_fob(network, path)
+    return _from_backbone(network, path, state)
+
+
+def _from_fob(network: FobNetwork, path: Path) -> str:
+    theirs, own = read_fob(path)[0].state_dict(), network.state_dict()
+    # Variants differ in having a refinement: it begins anew where the other has none.
+    both = any(n in theirs for n in own if n.startswith(_REFINEMENT))
+    if not both:
+        theirs |= {n: t for n, t in own.items() if n.startswith(_REFINEMENT)}
+        theirs = {n: t for n, t in theirs.items() if n in own or not n.startswith(_REFINEMENT)}
+    load_into(network, theirs, source=str(path))
+    return "all weights" if both else "all weights but the refinement's"
+
+
+def _from_backbone(network: FobNetwork, path: Path, state: dict[str, Tensor]) -> str:
     state = {
         name.removeprefix("backbone."): tensor
         for name, tensor in state.items() if not name.startswith(_UNUSED)

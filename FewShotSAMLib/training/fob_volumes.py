@@ -84,33 +84,49 @@ def prepare_volume(
     canonical, _ = volume.canonical()
     axis = _axis(canonical)
     stack = extract_slices(canonical.voxels, axis)
-    dx, dy, dz = slice_spacing(canonical.spacing, axis)
     if len(stack) < 2:
         raise InputError(f"{volume.name}: has one slice; episodes need neighbouring ones")
-    height, width = stack.shape[1:]
     standard = measure_standard(canonical) if framing == "slice" else None
-    if standard is not None:
-        intensity = IntensityRange(standard.low, standard.high, "FoB's")
-        frame = WholeSliceFrame((height, width), (dx, dy), whole_field((height, width), (dx, dy)),
-                                side)
-        spacing = (dx * width / side, dy * height / side, dz)
-    else:
-        intensity = intensity_range(canonical)
-        view = volume_field(canonical, intensity, axis)
-        frame = SliceFrame((height, width), (dx, dy), view, side)
-        spacing = (view.side_mm / side, view.side_mm / side, dz)
+    intensity, frame, spacing = _framed(canonical, axis, standard, side)
     if not intensity.low < intensity.high:
         raise InputError(f"{volume.name}: nearly all of its voxels have one value")
-    grey = np.empty((len(stack), side, side), np.float16)
+    grey = _in_frame(stack, intensity, frame)
+    parts = cached_supervoxels(grey, spacing, cache, least)
+    return TrainingVolume(grey, parts, standard, _sha256(canonical), volume.name)
+
+
+def _framed(
+    canonical: Volume, axis: str, standard: Standard | None, side: int
+) -> tuple[IntensityRange, SliceFrame | WholeSliceFrame, tuple[float, float, float]]:
+    """Grey levels, frame and, in the frame, mm between columns, rows and slices."""
+    dx, dy, dz = slice_spacing(canonical.spacing, axis)
+    height, width = shape = extract_slices(canonical.voxels, axis).shape[1:]
+    if standard is not None:
+        intensity = IntensityRange(standard.low, standard.high, "FoB's")
+        frame = WholeSliceFrame(shape, (dx, dy), whole_field(shape, (dx, dy)), side)
+        return intensity, frame, (dx * width / side, dy * height / side, dz)
+    intensity = intensity_range(canonical)
+    view = volume_field(canonical, intensity, axis)
+    step = view.side_mm / side
+    return intensity, SliceFrame(shape, (dx, dy), view, side), (step, step, dz)
+
+
+def _in_frame(
+    stack: np.ndarray, intensity: IntensityRange, frame: SliceFrame | WholeSliceFrame
+) -> np.ndarray:
+    """Slices (S, H, W) as the network sees them: (S, side, side) float16 in [0, 1]."""
+    grey = np.empty((len(stack), frame.size, frame.size), np.float16)
     for index, plane in enumerate(stack):
         one = torch.from_numpy(normalise(plane, intensity))[None, None]
         grey[index] = frame.images_to_model(one)[0, 0].clamp(0, 1).numpy()
+    return grey
+
+
+def _sha256(canonical: Volume) -> str:
+    """Of the voxels and their place in the patient."""
     digest = hashlib.sha256(np.ascontiguousarray(canonical.voxels))
     digest.update(repr((canonical.shape, np.round(canonical.affine, 3).tolist())).encode())
-    return TrainingVolume(
-        grey, cached_supervoxels(grey, spacing, cache, least), standard, digest.hexdigest(),
-        volume.name,
-    )
+    return digest.hexdigest()
 
 
 def _axis(canonical: Volume) -> str:
@@ -147,25 +163,10 @@ class VolumeEpisodes:
         checked: int = 24,
         held_out: float = HELD_OUT,
     ) -> None:
-        self.volumes = [v for v in volumes if len(v.pairs())]
-        if not self.volumes:
-            raise InputError(
-                f"no supervoxel covers {AREA / SIDE**2:.1%} of the picture in two neighbouring "
-                "slices; give volumes of a larger part of the body"
-            )
+        self.volumes = _with_pairs(volumes)
         self.seed, self.device = seed, device
         self.pairs, self.structures, self.checked = pairs, structures, checked
-        count = len(self.volumes)
-        order = np.random.default_rng(seed).permutation(count)
-        if held_out == 0:
-            self._learnt = {v: volume.pairs() for v, volume in enumerate(self.volumes)}
-            self._apart = {}
-        elif count > 1:
-            apart = {int(v) for v in order[: max(1, round(held_out * count))]}
-            self._learnt = {v: self.volumes[v].pairs() for v in range(count) if v not in apart}
-            self._apart = {v: self.volumes[v].pairs() for v in sorted(apart)}
-        else:
-            self._learnt, self._apart = _slices_apart(self.volumes[0])
+        self._learnt, self._apart = _parted(self.volumes, seed, held_out)
 
     @property
     def held_out_volumes(self) -> list[TrainingVolume]:
@@ -194,13 +195,7 @@ class VolumeEpisodes:
         sides: tuple[list, list, list, list] = ([], [], [], [])
         picture: list[int] = []
         for number in range(count):
-            chosen = int(random.choice(list(source)))
-            pairs, volume = source[chosen], self.volumes[chosen]
-            part = random.choice(np.unique(pairs[:, 0]))
-            index = int(random.choice(pairs[pairs[:, 0] == part, 1]))
-            others = pairs[(pairs[:, 1] == index) & (pairs[:, 0] != part), 0]
-            parts = [part, *random.permutation(others)[: self.structures - 1]]
-            places = [index, index + 1] if random.random() < 0.5 else [index + 1, index]
+            volume, places, parts = self._drawn(source, random)
             for side, (grey, masks) in enumerate(self._pair(volume, places, parts, generator)):
                 sides[side].append(grey)
                 sides[2 + side].append(masks)
@@ -210,6 +205,19 @@ class VolumeEpisodes:
             torch.tensor(picture, device=self.device),
             torch.cat(sides[2]), torch.cat(sides[3]),
         )
+
+    def _drawn(
+        self, source: dict[int, np.ndarray], random: np.random.Generator
+    ) -> tuple[TrainingVolume, list[int], list[int]]:
+        """A volume, the slices of support and query, and the supervoxels that are marked."""
+        chosen = int(random.choice(list(source)))
+        pairs = source[chosen]
+        part = random.choice(np.unique(pairs[:, 0]))
+        index = int(random.choice(pairs[pairs[:, 0] == part, 1]))
+        others = pairs[(pairs[:, 1] == index) & (pairs[:, 0] != part), 0]
+        parts = [part, *random.permutation(others)[: self.structures - 1]]
+        places = [index, index + 1] if random.random() < 0.5 else [index + 1, index]
+        return self.volumes[chosen], places, parts
 
     def _pair(
         self, volume: TrainingVolume, places: list[int], parts: list[int],
@@ -221,20 +229,55 @@ class VolumeEpisodes:
         )
         result = []
         for side, index in enumerate(places):
-            grey = torch.from_numpy(volume.grey[index]).to(self.device).float()
-            own = torch.from_numpy(volume.parts[index].astype(np.int32)).to(self.device)
-            wanted = torch.tensor([int(p) for p in parts], device=self.device, dtype=torch.int32)
-            masks = (own == wanted[:, None, None]).float()
+            grey, masks = self._slice(volume, index, parts)
             if side == gamma:
                 grey = gamma_changed(grey, random_gamma(generator))
             if side == warp:
                 where = random_warp(grey.shape[-1], generator, self.device)
                 grey, masks = warped(grey, where), warped_masks(masks, where)
-            if volume.standard is not None:
-                z = volume.standard
-                grey = (grey * (z.high - z.low) + z.low - z.mean) / z.deviation
-            result.append((grey.expand(3, -1, -1), masks))
+            result.append((_standardised(grey, volume.standard).expand(3, -1, -1), masks))
         return result
+
+    def _slice(
+        self, volume: TrainingVolume, index: int, parts: list[int]
+    ) -> tuple[Tensor, Tensor]:
+        """(S, S) grey levels and (T, S, S) masks of some supervoxels."""
+        grey = torch.from_numpy(volume.grey[index]).to(self.device).float()
+        own = torch.from_numpy(volume.parts[index].astype(np.int32)).to(self.device)
+        wanted = torch.tensor([int(p) for p in parts], device=self.device, dtype=torch.int32)
+        return grey, (own == wanted[:, None, None]).float()
+
+
+def _standardised(grey: Tensor, standard: Standard | None) -> Tensor:
+    """Levels in [0, 1] as z-scores where the network takes those."""
+    if standard is None:
+        return grey
+    level = grey * (standard.high - standard.low) + standard.low
+    return (level - standard.mean) / standard.deviation
+
+
+def _with_pairs(volumes: Sequence[TrainingVolume]) -> list[TrainingVolume]:
+    some = [v for v in volumes if len(v.pairs())]
+    if not some:
+        raise InputError(
+            f"no supervoxel covers {AREA / SIDE**2:.1%} of the picture in two neighbouring "
+            "slices; give volumes of a larger part of the body"
+        )
+    return some
+
+
+def _parted(
+    volumes: Sequence[TrainingVolume], seed: int, held_out: float
+) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+    """Pairs by volume: to train on, and held out."""
+    count = len(volumes)
+    if held_out > 0 and count == 1:
+        return _slices_apart(volumes[0])
+    order = np.random.default_rng(seed).permutation(count)
+    number = max(1, round(held_out * count)) if held_out > 0 else 0
+    apart = sorted(int(v) for v in order[:number])
+    pairs = {v: volume.pairs() for v, volume in enumerate(volumes)}
+    return {v: p for v, p in pairs.items() if v not in apart}, {v: pairs[v] for v in apart}
 
 
 def _slices_apart(volume: TrainingVolume) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:

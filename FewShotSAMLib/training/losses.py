@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.embedded_network import EmbeddedNetwork, Pyramid
+from ..models.interfaces import PromptBatch
 from ..prompting.confidence import fuse
 from ..prompting.synpo_parameters import SynPoParameters
-from .episodes import Episodes, training_prompts
+from .episodes import Episodes
+from .prompts import training_prompts
 
 WEIGHTS = SynPoParameters().synergy_weights(2)  # of the product and of each map
 
@@ -27,6 +29,7 @@ class Losses:
 
     @property
     def total(self) -> Tensor:
+        """Their weighted sum."""
         return 0.4 * self.contrast + 0.5 * self.synergy + self.mask + 0.3 * self.quality
 
 
@@ -45,11 +48,11 @@ def contrast_loss(
         query, support: (B, C, h, w) unit features.
         scale: the softmax scale.
     """
-    b, _, h, _ = query.shape
-    step = episodes.query.shape[-1] // h
-    offset = step // 2
-    of_support = episodes.support_groups[:, offset::step, offset::step].flatten(1)
-    of_query = episodes.query_groups[:, offset::step, offset::step].flatten(1)
+    step = episodes.query.shape[-1] // query.shape[2]
+    of_support, of_query = (
+        groups[:, step // 2 :: step, step // 2 :: step].flatten(1)
+        for groups in (episodes.support_groups, episodes.query_groups)
+    )
     classes = int(max(of_support.max(), of_query.max())) + 1
     member = F.one_hot(of_support, classes).float()
     count = member.sum(1)
@@ -139,13 +142,7 @@ def losses(network: EmbeddedNetwork, e: Episodes, generator: torch.Generator) ->
     )
     maps = synergy_maps(unit_q, unit_s, e.support_masks)
     truth = e.query_masks.flatten(0, 1)
-    cover = F.interpolate(truth[:, None], size=maps.fused.shape[-2:], mode="area")[:, 0]
-    gain, bias = network.calibration
-    score = gain * maps.fused + bias
-    share = cover.mean((1, 2), keepdim=True).clamp(0.01, 0.5)
-    balance = cover / share.sqrt() + (1 - cover)
-    synergy = (F.binary_cross_entropy_with_logits(score, cover, reduction="none") * balance).mean()
-
+    synergy = synergy_loss(maps.fused, truth, network.calibration)
     picture = index.repeat_interleave(targets)
     queries = of_query.select(picture)
     with torch.no_grad():
@@ -153,13 +150,32 @@ def losses(network: EmbeddedNetwork, e: Episodes, generator: torch.Generator) ->
             truth, e.support_masks.flatten(0, 1), e.neighbours[picture], maps.fused.detach(),
             maps.low, maps.deviation, generator,
         )
-        again = torch.rand(1, generator=generator, device=truth.device).item() < 0.25
-        if again:  # as the refinement does: the first answer comes back as a mask prompt
-            first, _ = network.decode(queries, prompts)
-            redo = torch.rand(len(first), 1, 1, 1, generator=generator, device=truth.device) < 0.6
-            small = F.interpolate(first, scale_factor=0.5, mode="area")
-            prompts = replace(prompts, masks=torch.where(redo, small, prompts.masks))
+        prompts = _sometimes_again(network, queries, prompts, generator)
     logits, judgements = network.decode(queries, prompts)
     mask, overlap = mask_loss(logits[:, 0], truth)
     there = truth.flatten(1).sum(1) > 0
     return Losses(contrast, synergy, mask, judgement_loss(judgements, overlap, there))
+
+
+def synergy_loss(fused: Tensor, truth: Tensor, calibration: Tensor) -> Tensor:
+    """Balanced cross-entropy of (B, h, h) maps, calibrated by gain and bias, with (B, S, S)."""
+    cover = F.interpolate(truth[:, None], size=fused.shape[-2:], mode="area")[:, 0]
+    gain, bias = calibration
+    share = cover.mean((1, 2), keepdim=True).clamp(0.01, 0.5)
+    balance = cover / share.sqrt() + (1 - cover)
+    entropy = F.binary_cross_entropy_with_logits(gain * fused + bias, cover, reduction="none")
+    return (entropy * balance).mean()
+
+
+def _sometimes_again(
+    network: EmbeddedNetwork, queries: Pyramid, prompts: PromptBatch, generator: torch.Generator
+) -> PromptBatch:
+    """As the refinement does, in a quarter of the steps: most first answers come back as mask
+    prompts."""
+    device = prompts.points.device
+    if torch.rand(1, generator=generator, device=device).item() >= 0.25:
+        return prompts
+    first, _ = network.decode(queries, prompts)
+    redo = torch.rand(len(first), 1, 1, 1, generator=generator, device=device) < 0.6
+    small = F.interpolate(first, scale_factor=0.5, mode="area")
+    return replace(prompts, masks=torch.where(redo, small, prompts.masks))

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .anatomy import TISSUES, smooth_noise
+from .anatomy import Draw, smooth_noise, sources
+from .body_plans import TISSUES
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,40 +31,43 @@ class Appearance:
 
 def random_appearance(tissue: Tensor, generator: torch.Generator) -> Appearance:
     """Looks for anatomies whose solids have these tissues, (B, K) long."""
-    device = tissue.device
+    rand, randn = sources(generator, tissue.device)
+    b = len(tissue)
+    brightness = _brightness(tissue, rand, randn)
+    return Appearance(
+        brightness=brightness,
+        texture=_texture(tissue, rand),
+        inverted=rand(b) < 0.15,
+        speckle=torch.where(rand(b) < 0.12, rand(b) * 0.5, torch.zeros(b, device=tissue.device)),
+    )
+
+
+def _brightness(tissue: Tensor, rand: Draw, randn: Draw) -> Tensor:
+    """(B, K + 1), the air first."""
     b, k = tissue.shape
-
-    def rand(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator, device=device)
-
-    def randn(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, device=device)
-
     flat = rand(b, TISSUES)
     # CT-like: soft tissues close together, few very bright or dark
     close = (0.55 + randn(b, TISSUES) * 0.09).clamp(0.05, 1)
-    outlier = rand(b, TISSUES) < 0.25
-    close = torch.where(outlier, flat, close)
+    close = torch.where(rand(b, TISSUES) < 0.25, flat, close)
     # MR-like: mostly dark with bright organs
     dark = flat**1.8
     kind = rand(b, 1)
     means = torch.where(kind < 0.4, close, torch.where(kind < 0.75, dark, flat))
     brightness = means.gather(1, tissue) + randn(b, k) * 0.025
     air = torch.where(rand(b, 1) < 0.85, rand(b, 1) * 0.05, rand(b, 1))
-    brightness = torch.cat([air, brightness.clamp(0.01, 1)], 1)
+    return torch.cat([air, brightness.clamp(0.01, 1)], 1)
+
+
+def _texture(tissue: Tensor, rand: Draw) -> Tensor:
+    """(B, K + 1, 4), the air first."""
+    b, device = len(tissue), tissue.device
     strength = torch.tensor([0.03, 0.05, 0.05, 0.12], device=device) * (0.4 + rand(b, 1, 1))
     texture = rand(b, TISSUES, 4) ** 2 * 1.6 * strength
     texture[..., 3] = torch.where(rand(b, TISSUES) < 0.3, texture[..., 3] * 2, 0.0)
     busy = rand(b, TISSUES, 1) < 0.12  # bowel and the like
     texture = torch.where(busy, texture * 3, texture)
-    texture = torch.cat([torch.zeros(b, 1, 4, device=device),
-                         texture.gather(1, tissue[..., None].expand(-1, -1, 4))], 1)
-    return Appearance(
-        brightness=brightness,
-        texture=texture,
-        inverted=rand(b) < 0.15,
-        speckle=torch.where(rand(b) < 0.12, rand(b) * 0.5, torch.zeros(b, device=device)),
-    )
+    return torch.cat([torch.zeros(b, 1, 4, device=device),
+                      texture.gather(1, tissue[..., None].expand(-1, -1, 4))], 1)
 
 
 def another_scan(look: Appearance, generator: torch.Generator, strength: Tensor) -> Appearance:
@@ -85,31 +89,38 @@ def render(
 ) -> Tensor:
     """(B, H, W) label maps -> (B, 1, H, W) pictures in [0, 1]."""
     b, h, _ = labels.shape
-    device = labels.device
+    picture = _blurred(_textured(labels, look, generator).clamp(min=0), generator)
+    rand = torch.rand(b, 8, generator=generator, device=labels.device)
+    shade = smooth_noise(b, 1, h, 2, generator, labels.device)
+    picture = picture * torch.exp(shade * (rand[:, 0] * 0.3).view(-1, 1, 1, 1))
+    return _windowed(_noisy(picture, look.speckle, rand, generator), look.inverted, rand)
+
+
+def _textured(labels: Tensor, look: Appearance, generator: torch.Generator) -> Tensor:
+    """Each label's brightness and texture: (B, 1, H, W)."""
+    b, h, _ = labels.shape
     flat = labels.flatten(1)
-    picture = look.brightness.gather(1, flat).view(b, 1, h, h)
-    noises = torch.cat([
-        smooth_noise(b, 1, h, h // 3, generator, device),
-        smooth_noise(b, 1, h, 20, generator, device),
-        smooth_noise(b, 1, h, 7, generator, device),
-    ], 1)
-    ridge = smooth_noise(b, 1, h, 11, generator, device)
+    noises = torch.cat(
+        [smooth_noise(b, 1, h, cells, generator, labels.device) for cells in (h // 3, 20, 7)], 1
+    )
+    ridge = smooth_noise(b, 1, h, 11, generator, labels.device)
     vessels = torch.exp(-((ridge / 0.09) ** 2)) * (noises[:, 2:3] > -0.3)
     layers = torch.cat([noises, vessels], 1).flatten(2)
     amplitude = look.texture.gather(1, flat[..., None].expand(-1, -1, 4))
-    picture = picture + (layers.transpose(1, 2) * amplitude).sum(-1).view(b, 1, h, h)
-    picture = _blurred(picture.clamp(min=0), generator)
-    rand = torch.rand(b, 8, generator=generator, device=device)
-    shade = smooth_noise(b, 1, h, 2, generator, device) * (rand[:, 0] * 0.3).view(-1, 1, 1, 1)
-    picture = picture * torch.exp(shade)
-    grain = torch.randn(picture.shape, generator=generator, device=device)
-    speckle = F.avg_pool2d(
-        torch.randn(picture.shape, generator=generator, device=device), 3, 1, 1) * 2
-    picture = picture * (1 + speckle * look.speckle.view(-1, 1, 1, 1))
+    picture = look.brightness.gather(1, flat).view(b, 1, h, h)
+    return picture + (layers.transpose(1, 2) * amplitude).sum(-1).view(b, 1, h, h)
+
+
+def _noisy(picture: Tensor, speckle: Tensor, rand: Tensor, generator: torch.Generator) -> Tensor:
+    """With speckle, and with normal noise or, as in magnitude images of MR, Rician."""
+    grain, spots = (
+        torch.randn(picture.shape, generator=generator, device=picture.device) for _ in range(2)
+    )
+    spots = F.avg_pool2d(spots, 3, 1, 1) * 2
+    picture = picture * (1 + spots * speckle.view(-1, 1, 1, 1))
     level = (rand[:, 1] ** 2 * 0.07).view(-1, 1, 1, 1)
     rician = torch.sqrt((picture + grain * level) ** 2 + (grain.flip(2) * level) ** 2)
-    picture = torch.where((rand[:, 2] < 0.5).view(-1, 1, 1, 1), rician, picture + grain * level)
-    return _windowed(picture, look.inverted, rand)
+    return torch.where((rand[:, 2] < 0.5).view(-1, 1, 1, 1), rician, picture + grain * level)
 
 
 def _windowed(picture: Tensor, inverted: Tensor, rand: Tensor) -> Tensor:

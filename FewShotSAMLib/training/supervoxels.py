@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,19 @@ def supervoxels(
     number = np.full(inside.shape, -1, np.int64)
     count = int(inside.sum())
     number[inside] = np.arange(count)
+    labels = np.zeros(inside.shape, np.uint16)
+    if count:
+        labels[inside] = _joined(*_edges(number, levels, spacing), count, least)
+    return labels
+
+
+def _edges(
+    number: np.ndarray, levels: np.ndarray, spacing: tuple[float, float, float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Between neighbouring voxels: the numbers of both, and how much they differ.
+
+    number: of each voxel, -1 for air.
+    """
     starts, ends, costs = [], [], []
     for axis, distance in enumerate(spacing[::-1]):
         numbers, values = np.moveaxis(number, axis, 0), np.moveaxis(levels, axis, 0)
@@ -56,12 +70,7 @@ def supervoxels(
         starts.append(first[keep])
         ends.append(second[keep])
         costs.append(np.abs(values[1:] - values[:-1])[keep] / np.sqrt(distance / min(spacing)))
-    labels = np.zeros(inside.shape, np.uint16)
-    if count:
-        labels[inside] = _joined(
-            np.concatenate(starts), np.concatenate(ends), np.concatenate(costs), count, least
-        )
-    return labels
+    return np.concatenate(starts), np.concatenate(ends), np.concatenate(costs)
 
 
 def cached_supervoxels(
@@ -76,16 +85,21 @@ def cached_supervoxels(
     digest = hashlib.sha256(json.dumps(settings).encode())
     digest.update(grey)
     path = folder / f"supervoxels-{digest.hexdigest()[:24]}.nrrd"
-    if path.exists():
-        try:
-            kept = Volume.from_sitk(open_image(path)).voxels
-        except InputError:
-            kept = None  # damaged: made again
-        if kept is not None and kept.shape == grey.shape:
-            return kept.astype(np.uint16)
+    if (kept := _kept(path)) is not None and kept.shape == grey.shape:
+        return kept.astype(np.uint16)
     labels = supervoxels(grey, spacing, least)
     save_image(Volume(labels, spacing).to_sitk(), path)
     return labels
+
+
+def _kept(path: Path) -> np.ndarray | None:
+    """None where there is no such file, or a damaged one: it is made again."""
+    if not path.exists():
+        return None
+    try:
+        return Volume.from_sitk(open_image(path)).voxels
+    except InputError:
+        return None
 
 
 def body(levels: np.ndarray) -> np.ndarray:
@@ -103,12 +117,8 @@ def _joined(
     starts: np.ndarray, ends: np.ndarray, costs: np.ndarray, count: int, least: int
 ) -> np.ndarray:
     """The part, from 1, of each of `count` voxels, by Kruskal's algorithm."""
-    # A zero would be no edge to scipy.
-    graph = coo_matrix((costs.astype(np.float64) + 1e-3, (starts, ends)), shape=(count, count))
-    forest = minimum_spanning_tree(graph.tocsr()).tocoo()
-    order = np.argsort(forest.data, kind="stable")
     parent, size = list(range(count)), [1] * count
-    for a, b in zip(forest.row[order].tolist(), forest.col[order].tolist(), strict=True):
+    for a, b in _forest(starts, ends, costs, count):
         while parent[a] != a:
             parent[a] = a = parent[parent[a]]
         while parent[b] != b:
@@ -118,7 +128,22 @@ def _joined(
                 a, b = b, a
             parent[b] = a
             size[a] += size[b]
-    roots = np.array(parent)
+    return _ranks(np.array(parent))
+
+
+def _forest(
+    starts: np.ndarray, ends: np.ndarray, costs: np.ndarray, count: int
+) -> Iterator[tuple[int, int]]:
+    """The edges that hold every connected part together most cheaply, the cheapest first."""
+    # A zero would be no edge to scipy.
+    graph = coo_matrix((costs.astype(np.float64) + 1e-3, (starts, ends)), shape=(count, count))
+    forest = minimum_spanning_tree(graph.tocsr()).tocoo()
+    order = np.argsort(forest.data, kind="stable")
+    return zip(forest.row[order].tolist(), forest.col[order].tolist(), strict=True)
+
+
+def _ranks(roots: np.ndarray) -> np.ndarray:
+    """Of a forest of parents: the trees counted from 1 in the order of their first members."""
     while not np.array_equal(roots, higher := roots[roots]):
         roots = higher
     _, first, part = np.unique(roots, return_index=True, return_inverse=True)

@@ -43,8 +43,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of weights")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    content = _unwrapped(content)
+    read = _read_safetensors if path.suffix == ".safetensors" else _read_pickle
+    content = _unwrapped(read(path))
     if not isinstance(content, Mapping) or not content:
         raise InputError(f"{path}: holds no weights (a {type(content).__name__} is in it)")
     others = [name for name, value in content.items() if not isinstance(value, Tensor)]
@@ -72,8 +72,7 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], *, source: str) ->
         InputError: names the keys that are missing or not expected and the shapes that differ.
     """
     own = module.state_dict()
-    wrong = _differences(own, state)
-    if wrong:
+    if wrong := _differences(own, state):
         raise InputError(
             f"{source}: holds the weights of another network than {type(module).__name__}: "
             f"of its {len(own)} tensors {'; '.join(wrong)}"

@@ -150,22 +150,25 @@ class _Transfer:
             before = self._arrived()
             try:
                 self._fetch()
-                continue
             except Refused as problem:
                 raise self._error(str(problem)) from None
             except Broken as problem:
                 if problem.restart:
                     self._discard()
                 failures = 1 if self._arrived() - before >= _GAIN else failures + 1
-                hopeless = problem.unreachable and not self._reached
-                if hopeless or failures >= self.patience.attempts:
-                    tries = "" if hopeless else f" (tried {failures} times)"
-                    raise self._error(f"{problem}{tries}") from None
-                wait = max(problem.wait, self.patience.first_wait * 2 ** (failures - 1))
-                self.tell(f"{self.wanted.target.name}: {problem}; trying again in {wait:.0f} s")
-            if self.cancel.wait(wait):
-                raise DownloadCancelled
+                self._pause(problem, failures)
         return self._finish()
+
+    def _pause(self, problem: Broken, failures: int) -> None:
+        """Waits for the next attempt, if there is to be one."""
+        hopeless = problem.unreachable and not self._reached
+        if hopeless or failures >= self.patience.attempts:
+            tries = "" if hopeless else f" (tried {failures} times)"
+            raise self._error(f"{problem}{tries}") from None
+        wait = max(problem.wait, self.patience.first_wait * 2 ** (failures - 1))
+        self.tell(f"{self.wanted.target.name}: {problem}; trying again in {wait:.0f} s")
+        if self.cancel.wait(wait):
+            raise DownloadCancelled
 
     def _arrived(self) -> int:
         return self.partial.stat().st_size if self.partial.is_file() else 0
@@ -204,9 +207,11 @@ class _Transfer:
                 raise Broken("the file on the server has changed", restart=True)
             self._check_space((total or 0) - first)
             self._note(total, body.start.validator)
-            arrived = self._keep(body, first, total)
+            self._check_size(self._keep(body, first, total), total, body.start.validator)
+
+    def _check_size(self, arrived: int, total: int | None, validator: str) -> None:
         if total is None:  # sent in pieces of which the last has come; the hash is known
-            self._note(arrived, body.start.validator)
+            self._note(arrived, validator)
         elif arrived < total:
             raise Broken(f"the connection ended after {arrived} of {total} bytes")
         elif arrived > total:

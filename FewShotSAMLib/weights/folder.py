@@ -68,16 +68,21 @@ def weights_place(
     settings = Path(named).expanduser() if named else default
     content = _read_settings(settings)
     mirror = environment.get(MIRROR_VARIABLE) or content.get("mirror", "")
-    if environment.get(WEIGHTS_VARIABLE):
-        folder, reason = Path(environment[WEIGHTS_VARIABLE]).expanduser(), WEIGHTS_VARIABLE
-        folder = folder.absolute()
-    elif content.get("weights"):
-        folder = settings.parent / Path(content["weights"]).expanduser()
-        reason = str(settings)
-    else:
-        folder = cache_folder(environment, platform, home) / "weights"
-        reason = "the convention of this system"
+    folder, reason = _set_folder(environment, settings, content) or (
+        cache_folder(environment, platform, home) / "weights", "the convention of this system"
+    )
     return WeightsPlace(folder, reason, mirror, settings)
+
+
+def _set_folder(
+    environment: Mapping[str, str], settings: Path, content: Mapping[str, str]
+) -> tuple[Path, str] | None:
+    """The folder of the weights and who says so, where somebody does."""
+    if environment.get(WEIGHTS_VARIABLE):
+        return Path(environment[WEIGHTS_VARIABLE]).expanduser().absolute(), WEIGHTS_VARIABLE
+    if content.get("weights"):
+        return settings.parent / Path(content["weights"]).expanduser(), str(settings)
+    return None
 
 
 def cache_folder(

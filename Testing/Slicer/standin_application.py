@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import slicer
 import vtk
@@ -60,10 +61,28 @@ def _real(thing: Any) -> Any:
 
 
 class _Timer(PythonQt):
+    """Known until nobody holds it any more, so that `rings_soon` can ask for it."""
+
+    known: ClassVar[weakref.WeakSet[_Timer]] = weakref.WeakSet()
+    shots: ClassVar[list[_Timer]] = []  # which nobody else holds
+
     def __init__(self) -> None:
         super().__init__(QtCore.QTimer())
+        self.known.add(self)
 
-    singleShot = staticmethod(QtCore.QTimer.singleShot)
+    @classmethod
+    def singleShot(cls, milliseconds: int, slot: Callable[[], None]) -> None:
+        """Calls ``slot`` once."""
+        timer = cls()
+        timer.setSingleShot(True)
+        timer.connect("timeout()", slot)
+        cls.shots[:] = [*(shot for shot in cls.shots if shot.isActive()), timer]
+        timer.start(milliseconds)
+
+
+def rings_soon() -> bool:
+    """Whether a timer that rings once was started and has not rung."""
+    return any(timer.isActive() and timer.isSingleShot() for timer in list(_Timer.known))
 
 
 def _qt() -> ModuleType:

@@ -70,17 +70,18 @@ def parameters(**changes):
     return application.Parameters(**{**values, **changes, "device": choices.Device.cpu})
 
 
-def settle(until=lambda: True, seconds=600.0, least=0.4):
-    """Lets timers run, for a moment at least and until a condition holds."""
-    start = time.monotonic()
-    while time.monotonic() < start + least or not until():
-        slicer.app.processEvents()
+def settle(until=lambda: True, seconds=600.0):
+    """Lets timers run until each that rings once has rung and a condition holds."""
+    over = time.monotonic() + seconds
+    slicer.app.processEvents()
+    while application.rings_soon() or not until():
+        assert time.monotonic() < over, "it takes too long"
         time.sleep(0.005)
-        assert time.monotonic() < start + seconds, "it takes too long"
+        slicer.app.processEvents()
 
 
 def finish(panel):
-    settle(lambda: panel.idle, least=0.1)
+    settle(lambda: panel.idle)
     return panel.ui.statusText.text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def phantom():
     """A generated abdomen of eight slices, as the library has it."""
     from FewShotSAMLib.phantom.abdomen import abdomen
@@ -13,9 +13,9 @@ def phantom():
     return abdomen((8, 64, 64), (5.2, 5.2, 25.0))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def worker():
-    """A process of one thread; it stays warm for a file of tests."""
+    """A process of one thread; it stays warm for all tests of this folder."""
     from FewShotSAMModule.runs.source import forget_sources
     from FewShotSAMModule.runs.worker import Worker
 

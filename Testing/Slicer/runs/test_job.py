@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +39,32 @@ def new_worker(**options) -> Worker:
     return Worker(environment={"OMP_NUM_THREADS": "1"}, **options)
 
 
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[Worker]:
+    """Of the tests that end its process; each finds the one that the last started again."""
+    worker = new_worker(patience=0.5)
+    yield worker
+    worker.close()
+
+
 def segment(worker: Worker, phantom: Phantom, support: Support, **options) -> Job:
     return worker.segment(phantom.image, [support], model=MODEL, options=options)
+
+
+@pytest.fixture(scope="module")
+def long(phantom) -> Phantom:
+    """A patient of so many slices that segmenting takes far longer than what happens meanwhile."""
+    image = replace(phantom.image, voxels=np.repeat(phantom.image.voxels, 100, axis=0))
+    return Phantom(image, phantom.truth)
+
+
+def works(job: Job) -> None:
+    """Waits until slices are segmented."""
+    until = time.monotonic() + LIMIT
+    while job.progress is None or job.progress.stage != "slices":
+        job.poll()
+        assert not job.over and time.monotonic() < until
+        time.sleep(0.01)
 
 
 def ended(process) -> bool:
@@ -165,11 +191,9 @@ def seconds_of(call) -> float:
 # ------------------------------------------------------------------------ cancelling and dying
 
 
-def test_cancel(worker, phantom, support):
-    job = segment(worker, phantom, support, strategy="slices")
-    while job.progress is None or job.progress.stage == "load":
-        job.poll()
-        assert not job.over
+def test_cancel(worker, phantom, long, support):
+    job = segment(worker, long, support, strategy="slices")
+    works(job)
     process = worker.pid
     job.cancel()
     assert job.wait(LIMIT)
@@ -189,22 +213,20 @@ def test_cancel_before_it_has_begun(worker, phantom, support):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be halted here")
-def test_a_process_that_does_not_listen_is_ended(phantom, support):
-    worker = new_worker(patience=0.5)
-    assert worker.hello().wait(LIMIT)
-    process = worker._child.process
-    job = segment(worker, phantom, support)
+def test_a_process_that_does_not_listen_is_ended(mortal, phantom, support):
+    assert mortal.hello().wait(LIMIT)
+    process = mortal._child.process
+    job = segment(mortal, phantom, support)
     os.kill(process.pid, signal.SIGSTOP)
     job.cancel()
     assert job.wait(LIMIT) and job.state == CANCELLED
     assert ended(process)
-    again = segment(worker, phantom, support, range=(3, 4))
+    again = segment(mortal, phantom, support, range=(3, 4))
     assert again.wait(LIMIT) and again.state == DONE
-    worker.close()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the launcher is a shell script")
-def test_a_launcher_like_pythonslicer(tmp_path, phantom, support):
+def test_a_launcher_like_pythonslicer(tmp_path, phantom, long, support):
     """The worker is then the child of a child."""
     import psutil
 
@@ -219,9 +241,8 @@ def test_a_launcher_like_pythonslicer(tmp_path, phantom, support):
     job.cancel()
     assert job.wait(LIMIT) and job.state == CANCELLED
     assert gone(inner.pid), "the launcher and what it launched"
-    again = segment(worker, phantom, support, strategy="slices")
-    while again.progress is None or again.progress.stage != "slices":
-        again.poll()
+    again = segment(worker, long, support, strategy="slices")
+    works(again)
     (inner,) = psutil.Process(worker.pid).children()
     inner.kill()
     assert again.wait(LIMIT) and again.kind == "crash"
@@ -231,13 +252,11 @@ def test_a_launcher_like_pythonslicer(tmp_path, phantom, support):
     assert gone(inner.pid)
 
 
-def test_a_killed_process_is_told_of_and_replaced(phantom, support):
-    worker = new_worker()
-    job = segment(worker, phantom, support, strategy="slices")
-    while job.progress is None or job.progress.stage != "slices":
-        job.poll()
-    first = worker.pid
-    worker._child.process.kill()
+def test_a_killed_process_is_told_of_and_replaced(mortal, phantom, long, support):
+    job = segment(mortal, long, support, strategy="slices")
+    works(job)
+    first = mortal.pid
+    mortal._child.process.kill()
     assert job.wait(LIMIT)
     assert (job.state, job.kind) == (FAILED, "crash")
     assert "ended unexpectedly" in job.message and "\n" not in job.message
@@ -245,24 +264,21 @@ def test_a_killed_process_is_told_of_and_replaced(phantom, support):
         assert "SIGKILL" in job.message and "memory" in job.message
     with pytest.raises(JobError, match="nothing was changed"):
         job.check()
-    assert not worker.alive
-    again = segment(worker, phantom, support, range=(3, 4))
+    assert not mortal.alive
+    again = segment(mortal, phantom, support, range=(3, 4))
     assert again.wait(LIMIT) and again.state == DONE
-    assert worker.pid not in (None, first)
-    worker.close()
+    assert mortal.pid not in (None, first)
 
 
-def test_killed_while_nothing_runs(phantom, support):
-    worker = new_worker()
-    assert worker.hello().wait(LIMIT)
-    worker._child.process.kill()
-    job = segment(worker, phantom, support, range=(3, 4))  # perhaps before anybody noticed
+def test_killed_while_nothing_runs(mortal, phantom, support):
+    assert mortal.hello().wait(LIMIT)
+    mortal._child.process.kill()
+    job = segment(mortal, phantom, support, range=(3, 4))  # perhaps before anybody noticed
     assert job.wait(LIMIT)
     if job.state == FAILED:
-        job = segment(worker, phantom, support, range=(3, 4))
+        job = segment(mortal, phantom, support, range=(3, 4))
         assert job.wait(LIMIT)
     assert job.state == DONE
-    worker.close()
 
 
 def test_last_words_are_passed_on(tmp_path, monkeypatch):
@@ -295,15 +311,13 @@ def test_nonsense_on_the_pipe_is_a_crash(tmp_path, monkeypatch):
     assert job.kind == "crash" and "not understood" in job.message
 
 
-def test_close_ends_the_process(phantom, support):
-    worker = new_worker()
-    assert worker.hello().wait(LIMIT)
-    process = worker._child.process
-    worker.close()
+def test_close_ends_the_process(mortal):
+    assert mortal.hello().wait(LIMIT)
+    process = mortal._child.process
+    mortal.close()
     assert ended(process) and process.returncode == 0
-    assert not worker.alive and worker.pid is None
-    assert worker.hello().wait(LIMIT), "it starts again when it is needed"
-    worker.close()
+    assert not mortal.alive and mortal.pid is None
+    assert mortal.hello().wait(LIMIT), "it starts again when it is needed"
 
 
 def test_the_process_ends_with_the_application(tmp_path):

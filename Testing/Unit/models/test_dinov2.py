@@ -143,6 +143,8 @@ def test_a_missing_package_names_the_command(monkeypatch):
 @pytest.mark.parametrize("name", ["dinov2-small", "dinov2-small-registers"])
 @pytest.mark.slow
 def test_full_size_gives_sams_grid(name):
-    encoder = dinov2_features(build_dinov2(name))
+    network = build_dinov2(name)
+    del network.blocks[1:]  # all of them have the same shapes, and take a second each
+    encoder = dinov2_features(network)
     assert encoder.input_size == 896
     assert encoder.encode(torch.rand(1, 3, 896, 896)).shape == (1, 384, 64, 64)

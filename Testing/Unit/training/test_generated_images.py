@@ -10,8 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from FewShotSAMLib.training.anatomy import another_patient, cut, random_anatomies
-from FewShotSAMLib.training.episodes import Episodes, random_episodes, training_prompts
+from FewShotSAMLib.training.anatomy import another_patient, cut
+from FewShotSAMLib.training.body_plans import random_anatomies
+from FewShotSAMLib.training.episodes import Episodes, random_episodes
+from FewShotSAMLib.training.prompts import training_prompts
 from FewShotSAMLib.training.rendering import random_appearance, render
 
 TARGETS = 4

@@ -1,4 +1,5 @@
-"""`segment`, `prompts` and `demo` on real files, each in a process of its own."""
+"""`segment`, `prompts` and `demo` on real files, as a person runs them: what ends or is asked for
+everything in a process of its own, the rest in this one."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from FewShotSAMLib import read_labels
+from FewShotSAMLib.apps.main import main
 from FewShotSAMLib.data.writing import write_labels, write_volume
 from FewShotSAMLib.phantom.abdomen import SEGMENTS, abdomen
 
@@ -28,6 +30,14 @@ def run(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(
         command(*arguments), cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
     )
+
+
+def answer(capsys, *arguments) -> dict:
+    """What a command prints, as JSON."""
+    status = main(list(map(str, arguments)))
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    return json.loads(out) if out.startswith("{") else {}
 
 
 @pytest.fixture(scope="module")
@@ -121,29 +131,26 @@ def test_progress_goes_to_standard_error(segmented):
     assert "%" in progress
 
 
-def test_one_label_and_some_slices(folder, phantom):
+def test_one_label_and_some_slices(folder, phantom, capsys):
     output = folder / "some.nii.gz"
-    done = run(
-        "segment", folder / IMAGE, "--support-mask", folder / MASK, "--label", 1, "--range",
+    said = answer(
+        capsys, "segment", folder / IMAGE, "--support-mask", folder / MASK, "--label", 1, "--range",
         "8:10", "--strategy", "slices", "-o", output, "--json",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert {row["index"] for row in json.loads(done.stdout)["slices"]} <= {8, 9, 10}
+    assert {row["index"] for row in said["slices"]} <= {8, 9, 10}
     voxels = read_labels(output).voxels
     assert set(np.unique(voxels)) <= {0, 1}
     assert not voxels[:8].any() and not voxels[11:].any()
 
 
-def test_a_kept_support_gives_the_same_prompts(folder, phantom):
+def test_a_kept_support_gives_the_same_prompts(folder, phantom, capsys):
     kept = folder / "kept.nrrd"
-    assert run("support", folder / IMAGE, folder / MASK, "-o", kept).returncode == 0
-    index = phantom.marked_slice() + 1
-    drawn = run("prompts", folder / IMAGE, "--support-mask", folder / MASK, "--slice", index)
-    again = run("prompts", folder / IMAGE, "--support", kept, "--slice", index)
-    assert drawn.returncode == 0, drawn.stderr
-    assert again.returncode == 0, again.stderr
-    assert json.loads(drawn.stdout) == json.loads(again.stdout)
-    prompts = json.loads(drawn.stdout)["labels"]
+    answer(capsys, "support", folder / IMAGE, folder / MASK, "-o", kept)
+    on = ("--slice", phantom.marked_slice() + 1)
+    drawn = answer(capsys, "prompts", folder / IMAGE, "--support-mask", folder / MASK, *on)
+    again = answer(capsys, "prompts", folder / IMAGE, "--support", kept, *on)
+    assert drawn == again
+    prompts = drawn["labels"]
     assert {row["name"] for row in prompts} == {s.name for s in SEGMENTS.values()}
     assert all(len(row["points"]) == len(row["labels"]) > 0 for row in prompts)
 

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -233,9 +234,12 @@ def test_what_is_not_understood_is_an_internal_error(child):
     assert done.header["kind"] == "internal"
 
 
-def test_cancel_while_it_segments(child):
-    options = {"strategy": "slices"}
-    number = child.send("segment", **{**WORK, "options": options})
+def test_cancel_while_it_segments(child, patient):
+    """Of a volume that would take far longer than the cancelling."""
+    long = replace(patient.image, voxels=np.repeat(patient.image.voxels, 100, axis=0))
+    child.send("keep", parcels.pack_volume(long), kind="volume", token="long")
+    asked = {**WORK, "volume": "long", "options": {"strategy": "slices"}}
+    number = child.send("segment", **asked)
     while child.next().header["event"] != "preview":
         pass
     child.send("cancel", target=number)
