@@ -88,7 +88,7 @@ def prepare_volume(
     if len(stack) < 2:
         raise InputError(f"{volume.name}: has one slice; episodes need neighbouring ones")
     height, width = stack.shape[1:]
-    standard = measure_standard(canonical) if framing == "slice" else None
+    standard = measure_standard(canonical, axis) if framing == "slice" else None
     if standard is not None:
         intensity = IntensityRange(standard.low, standard.high, "FoB's")
         frame = WholeSliceFrame((height, width), (dx, dy), whole_field((height, width), (dx, dy)),

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.models.embedded import load_embedded
 from FewShotSAMLib.models.fob import embedded_config, load_fob, read_fob, save_fob
+from FewShotSAMLib.models.fob_config import published_config
 from FewShotSAMLib.models.fob_network import FobConfig, FobNetwork
 from FewShotSAMLib.prompting.fob import Fob
 
@@ -66,7 +67,8 @@ def test_layout_is_the_published_one(official):
 
 def test_a_published_checkpoint_loads_whole(official, checkpoint):
     network, said = read_fob(checkpoint, "MR")
-    assert said == {} and network.config == FobConfig(modality="MR")
+    assert said == {} and network.config == published_config("MR")
+    assert (network.config.framing, network.config.rows) == ("published", "posterior first")
     network.load_state_dict(official, strict=True)
     again = read_fob(checkpoint)[0].state_dict()
     assert all(torch.equal(again[name], t) for name, t in official.items())
