@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from FewShotSAMLib.apps.commands.evaluate import find_pairs
 from FewShotSAMLib.apps.main import main
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.data.writing import write_labels, write_volume
+from FewShotSAMLib.evaluation.dataset import find_pairs
 from FewShotSAMLib.phantom.abdomen import abdomen
 
 
