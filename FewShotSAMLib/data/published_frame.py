@@ -29,11 +29,13 @@ class PreparedLine:
     Attributes:
         start, step: the first one's place and their distance, in pixels of the slice.
         count: how many they are.
+        dark: of these the last ones, which lie outside of what was kept of the raw slice.
     """
 
     start: float
     step: float
     count: int
+    dark: int = 0
 
 
 def is_prepared(shape: tuple[int, int], spacing: tuple[float, float], modality: str) -> bool:
@@ -58,7 +60,7 @@ def prepared_lines(
         return tuple(_mr_line(n, s) for n, s in zip(sides, spacing, strict=True))
     pixel = _CT_SHARE * max(n * s for n, s in zip(sides, spacing, strict=True)) / (CT_SIDE - 1)
     return tuple(
-        PreparedLine(n / 2 - (CT_SIDE - 1) / 2 * pixel / s, pixel / s, CT_SIDE)
+        PreparedLine(n / 2 - (CT_SIDE - 1) / 2 * pixel / s, pixel / s, CT_SIDE, 1)
         for n, s in zip(sides, spacing, strict=True)
     )
 
@@ -110,10 +112,11 @@ class PublishedFrame(SliceFrame):
             raise ValueError(f"images of {tuple(images.shape)} do not have slices of {self.shape}")
         images = images.flip(-2) if self.upside_down else images
         columns, rows = (
-            line_weights(n, line.count, line.step, line.start, "linear", images.device)
+            line_weights(n, line.count - line.dark, line.step, line.start, "linear", images.device)
             for n, line in zip(self.shape[::-1], self.lines, strict=True)
         )
-        return along_both(images, rows, columns)
+        dark = (0, self.lines[0].dark, 0, self.lines[1].dark)
+        return F.pad(along_both(images, rows, columns), dark)
 
     def resized(self, prepared: Tensor) -> Tensor:
         """(N, C, h, w) in the prepared file's pixels -> (N, C, size, size)."""

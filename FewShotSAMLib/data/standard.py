@@ -110,9 +110,9 @@ def _planes(stack: np.ndarray, clipping: Standard, between: PreparedLine) -> Ite
 
 
 def _taps(line: PreparedLine, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each prepared pixel its two neighbours among `count` and their weights (n, 2); none for
-    one outside."""
-    places = line.start + line.step * np.arange(line.count)
+    """Of each prepared pixel that is not dark its two neighbours among `count` and their weights
+    (n, 2); none for one outside."""
+    places = line.start + line.step * np.arange(line.count - line.dark)
     inside = (places >= -0.5) & (places < count - 0.5)
     places = np.clip(places, 0, count - 1)
     lower = np.floor(places).astype(np.intp)
