@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
     cases = [_read(name, image, labels, args) for name, image, labels in pairs]
     organs, segmenters = _organs(args, cases), _Segmenters(args)
     measures = ["given"] + (["whole", "assd", "hd95"] if args.protocol == "whole-volume" else [])
+    _tell_of_seen_cases(args)
     tables = []
     with showing_progress() as (bar, cancel):
         for part in parts:
@@ -178,6 +180,17 @@ def _parts(args: argparse.Namespace, names: Sequence[str]) -> list[_Part]:
         raise InputError(f"--fob {args.fob}: {_FOLD} goes with --folds")
     support = _support_case(args, names)
     return [_Part(None, support, tuple(name for name in names if name != support))]
+
+
+def _tell_of_seen_cases(args: argparse.Namespace) -> None:
+    """Published weights of one fold do for no other."""
+    published = (args.fob or args.model) in ("fob", "fob-ct", "fob-mr")
+    if args.folds and args.method != "synpo" and published:
+        print(
+            "fewshotsam: note: every fold takes FoB's weights of fold 0, which saw most of these "
+            f"images in training; give --fob a file for each, with {_FOLD} in its name",
+            file=sys.stderr,
+        )
 
 
 def _support_case(args: argparse.Namespace, names: Sequence[str]) -> str:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from FewShotSAMLib.apps.main import main
+from FewShotSAMLib.apps.main import command_parser, main
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.data.volume import Volume
 from FewShotSAMLib.data.writing import write_labels, write_volume
 from FewShotSAMLib.evaluation.dataset import find_pairs
+from FewShotSAMLib.evaluation.presets import PRESETS
 from FewShotSAMLib.phantom.abdomen import abdomen
 
 
@@ -170,13 +171,17 @@ def test_only_chosen_organs_count(dataset, capsys):
 
 
 def test_options_after_a_preset_change_it():
-    from FewShotSAMLib.apps.main import command_parser
-
     args = command_parser().parse_args(
         ["evaluate", "data", "--preset", "synpo-paper", "--model", "fast", "--label", "1"]
     )
     assert (args.model, args.method, args.protocol) == ("fast", "synpo", "given-slices")
     assert args.folds and args.label == [1] and args.strategy == "slices"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_names_options_that_there_are(preset):
+    known = vars(command_parser().parse_args(["evaluate", "data"]))
+    assert PRESETS[preset].keys() <= known.keys()
 
 
 @pytest.fixture(scope="module")
