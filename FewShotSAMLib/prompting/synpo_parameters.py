@@ -35,8 +35,8 @@ class SynPoParameters:
     alpha, beta: the interval [mu - alpha * sigma, mu - beta * sigma] of confidence that negative
         pixels come from; Eq. 12 prints it as a union.
     drop_near_negatives: drop a negative that is nearer to a positive than the positives' own
-        largest distance. The follow-up drops such pixels before they are clustered; dropping the
-        centroids is at least as good (Testing/Accuracy/synpo_points.py).
+        largest distance. The follow-up drops such pixels before they are clustered, which
+        makes no clear difference (Testing/Accuracy/synpo_points.py).
 
     k-means
     kmeans_restarts, kmeans_iterations: scikit-learn's n_init and max_iter.
