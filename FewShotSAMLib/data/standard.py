@@ -75,11 +75,11 @@ def measure_standard(volume: Volume, axis: str = "axial") -> Standard:
 
 
 def _ends(volume: Volume, prepared: bool) -> tuple[float, float]:
+    if volume.modality == "CT" and not prepared:
+        return CT_WINDOW
     values = volume.voxels
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]
-    if volume.modality == "CT" and not prepared:
-        return CT_WINDOW
     low = float(values.min())
     high = float(values.max()) if prepared else float(np.percentile(values, _TOP))
     # In the preparation clipped values are stored again, as whole numbers where they were such.

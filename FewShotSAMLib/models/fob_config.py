@@ -64,8 +64,10 @@ class FobConfig:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, "
                                  f"not {getattr(self, name)!r}")
-        if (self.backbone, self.framing) == ("embedded", "published"):
-            raise ValueError("framing published goes with backbone resnet101")
+        turned = self.rows == "posterior first" or self.framing == "published"
+        if self.backbone == "embedded" and turned:
+            raise ValueError("backbone embedded reads what the promptable model sees: upright, and "
+                             "not framing published")
         similarity = sum(self.pyramid[-2:])
         if self.backbone == "embedded" and self.channels < similarity:
             raise ValueError(f"channels must be at least {similarity}, as many as the last two of "

@@ -35,6 +35,7 @@ def export_trained(
     provenance = dict(known) | {
         "refinement": run.network.config.refinement,
         "framing": run.network.config.framing,
+        "rows": run.network.config.rows,
         "seed": run.seed,
         "steps": run.step,
         "hours": round(run.seconds / 3600, 3),

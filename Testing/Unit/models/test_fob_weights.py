@@ -180,9 +180,17 @@ def test_configuration_is_readable_without_torch(tmp_path):
 
 
 def test_unknown_variants_are_refused():
-    for wrong in ({"backbone": "vgg"}, {"refinement": "no"}, {"framing": "x"}, {"modality": "US"}):
+    for wrong in ({"backbone": "vgg"}, {"refinement": "no"}, {"framing": "x"}, {"modality": "US"},
+                  {"rows": "left first"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             FobConfig(**wrong)
+
+
+@pytest.mark.parametrize("turned", [{"framing": "published"}, {"rows": "posterior first"}])
+def test_the_small_fob_sees_what_the_promptable_model_sees(turned):
+    with pytest.raises(ValueError, match="upright"):
+        dataclasses.replace(SMALL, **turned)
+    FobConfig(**turned)  # the large one has pictures of its own
 
 
 def test_fewer_channels_than_the_similarity_features_are_refused():
