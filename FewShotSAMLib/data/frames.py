@@ -25,15 +25,24 @@ class SliceFrame:
         spacing: (dx, dy) mm between their columns and rows.
         field: the square that becomes the model's input.
         size: model pixels per side.
+        upside_down: whether the model's first row is the lowest of the slice.
     """
 
     shape: tuple[int, int]
     spacing: tuple[float, float]
     field: FieldOfView
     size: int
+    upside_down: bool = False
 
     def _line(self, axis: int) -> tuple[float, float]:
         """(scale, offset) with slice pixel = scale * model pixel + offset, axis 0 = x, 1 = y."""
+        scale, offset = self._upright_line(axis)
+        if axis == 1 and self.upside_down:
+            return -scale, offset + scale * (self.size - 1)
+        return scale, offset
+
+    def _upright_line(self, axis: int) -> tuple[float, float]:
+        """The same of a frame that is not upside down."""
         pixel = self.field.side_mm / self.size
         start = self.field.centre_mm[axis] - self.field.side_mm / 2 + pixel / 2
         return pixel / self.spacing[axis], start / self.spacing[axis]
@@ -71,7 +80,7 @@ class SliceFrame:
             # Slice pixel p lies at model pixel (p - offset) / scale, and that at logit pixel
             # (model pixel + 0.5) * ratio - 0.5.
             lines.append(
-                _weights(
+                line_weights(
                     source,
                     target,
                     ratio / scale,
@@ -81,52 +90,54 @@ class SliceFrame:
                 )
             )
             inside.append(lines[-1].sum(dim=1) > 0.5)
-        out = _apply(logits, lines[1], lines[0])
+        out = along_both(logits, lines[1], lines[0])
         return out.masked_fill(~(inside[1][:, None] & inside[0][None]), OUTSIDE_LOGIT)
 
     def _resample(self, images: torch.Tensor, kernel: str) -> torch.Tensor:
         if tuple(images.shape[-2:]) != tuple(self.shape):
             raise ValueError(f"images of {tuple(images.shape)} do not have slices of {self.shape}")
         columns, rows = (
-            _weights(self.shape[1 - axis], self.size, *self._line(axis), kernel, images.device)
+            line_weights(self.shape[1 - axis], self.size, *self._line(axis), kernel, images.device)
             for axis in (0, 1)
         )
-        return _apply(images, rows, columns)
+        return along_both(images, rows, columns)
 
 
 class WholeSliceFrame(SliceFrame):
-    """The whole slice stretched to the square, whatever its shape, as FoB's published networks
-    saw it. `spacing` and `field` play no part."""
+    """The whole slice stretched to the square, whatever its shape. `spacing` and `field` play no
+    part."""
 
-    def _line(self, axis: int) -> tuple[float, float]:
+    def _upright_line(self, axis: int) -> tuple[float, float]:
         scale = self.shape[1 - axis] / self.size
         return scale, (scale - 1) / 2
 
 
-def _apply(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+def along_both(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """rows (h, H) . images (N, C, H, W) . columns (w, W)^T in float32."""
     with torch.autocast(images.device.type, enabled=False):
         return rows @ (images.float() @ columns.T)
 
 
 @lru_cache(maxsize=64)
-def _weights(
+def line_weights(
     source: int, target: int, scale: float, offset: float, kernel: str, device: torch.device
 ) -> torch.Tensor:
     """(target, source) weights of one axis; target pixel t lies at source pixel scale*t + offset.
 
-    "triangle": linear interpolation, widened to the target pixel where it shrinks; the source's
-    edge pixels reach to their outer edge, targets beyond them get no weight. "box": the share of
-    the target pixel that each source pixel covers.
+    "linear": linear interpolation; the source's edge pixels reach to their outer edge, targets
+    beyond them get no weight. "triangle": the same, widened to the target pixel where it shrinks.
+    "box": the share of the target pixel that each source pixel covers.
     """
+    width = abs(scale)
     centres = scale * np.arange(target)[:, None] + offset
     pixels = np.arange(source)[None]
     if kernel == "box":
-        upper = np.minimum(centres + scale / 2, pixels + 0.5)
-        lower = np.maximum(centres - scale / 2, pixels - 0.5)
-        weights = np.clip(upper - lower, 0.0, None) / scale
+        upper = np.minimum(centres + width / 2, pixels + 0.5)
+        lower = np.maximum(centres - width / 2, pixels - 0.5)
+        weights = np.clip(upper - lower, 0.0, None) / width
     else:
-        weights = np.clip(1.0 - np.abs(pixels - centres) / max(1.0, scale), 0.0, None)
+        reach = max(1.0, width) if kernel == "triangle" else 1.0
+        weights = np.clip(1.0 - np.abs(pixels - centres) / reach, 0.0, None)
         total = weights.sum(axis=1, keepdims=True)
         inside = (centres >= -0.5) & (centres <= source - 0.5) & (total > 0)
         weights = np.where(inside, weights / np.where(inside, total, 1.0), 0.0)

@@ -85,7 +85,7 @@ class Support:
     def standard_images(self) -> np.ndarray:
         """z-scores of the kept slices, float32 (S, H, W), as `standard` says; where it is not
         known, measured on the kept slices."""
-        standard = self.standard or measure_standard(self.volume)
+        standard = self.standard or measure_standard(self.volume, self.axis)
         return standard.apply(extract_slices(self.volume.voxels, self.axis))
 
     def masks(self, label: int) -> np.ndarray:
@@ -211,7 +211,7 @@ class Support:
             count=canonical.size[GRID_AXIS[axis]],
             intensity=intensity,
             field=volume_field(canonical, intensity, axis),
-            standard=measure_standard(canonical),
+            standard=measure_standard(canonical, axis),
             overview=Overview.of(canonical, axis, intensity) if overview else None,
         )
 

@@ -22,7 +22,6 @@ from ..data.volume import Volume
 from .metrics import dice, dice_given_slices, surface_distance, volume_ml
 
 PARTS = 3
-PAPERS_SUPPORT_CASE = 2  # "the third case of the test fold"
 
 
 @dataclass(frozen=True, eq=False)

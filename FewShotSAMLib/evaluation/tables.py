@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .protocol import Score
 
@@ -69,6 +70,14 @@ def build_table(scores: Iterable[Score], measure: str = "whole") -> Table:
     values = np.full((len(organs), len(cases)), np.nan)
     for score in scores:
         values[organs.index(score.organ), cases.index(score.case)] = getattr(score, measure)
+    return table_of(measure, organs, cases, values)
+
+
+def table_of(
+    measure: str, organs: tuple[str, ...], cases: tuple[str, ...], values: ArrayLike
+) -> Table:
+    """A table of values (organs, cases), NaN where there is none, with its means."""
+    values = np.asarray(values, np.float64)
     means = np.array([_mean(row) for row in values])
     return Table(measure, organs, cases, values, means, _mean(means))
 

@@ -16,7 +16,7 @@ from ..weights.own_weights import read_weights, write_weights
 from ..weights.resources import sha256_of
 from .embedded import EmbeddedModel
 from .embedded_network import EmbeddedConfig, Pyramid
-from .fob_config import FobConfig
+from .fob_config import FobConfig, published_config
 from .fob_network import FobNetwork
 from .interfaces import Embeddings, ModelCard
 from .precision import autocast, choose_precision
@@ -136,7 +136,7 @@ def read_fob(path: Path, modality: str = "any") -> tuple[FobNetwork, dict[str, s
     """
     if path.suffix == ".safetensors":
         return _read_own(path)
-    network = FobNetwork(FobConfig(modality=modality))
+    network = FobNetwork(published_config(modality))
     load_into(network, read_checkpoint(path), source=str(path))
     return network, {}
 

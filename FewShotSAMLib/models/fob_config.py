@@ -32,8 +32,11 @@ class FobConfig:
             stay where the heat maps found them. Repaired, it learns to move points towards the
             mean of where they might be, which is nearer to the structure and often inside of it
             (Testing/Accuracy/fob_refinement.py); published, it hardly moves them.
-        framing: what a picture shows: "slice", the whole slice stretched to the square, or
-            "body", the square around the body that the promptable model sees.
+        framing: what a picture shows: "published", the pixels of the files that the published
+            networks were trained on (`data.published_frame`); "slice", the whole slice stretched
+            to the square; or "body", the square around the body that the promptable model sees.
+        rows: "anterior first", upright, or "posterior first", as the published networks saw axial
+            slices: their loader takes NIfTI files as they are stored, and never turns them.
         modality: "CT", "MR" or "any", what the weights were trained on.
     """
 
@@ -46,20 +49,35 @@ class FobConfig:
     neck: int = 0
     pyramid: tuple[int, ...] = ()
     refinement: Literal["official", "repaired", "none"] = "official"
-    framing: Literal["slice", "body"] = "slice"
+    framing: Literal["slice", "body", "published"] = "slice"
+    rows: Literal["anterior first", "posterior first"] = "anterior first"
     modality: str = "any"
 
     def __post_init__(self) -> None:
         for name, known in (
             ("backbone", ("resnet101", "embedded")),
             ("refinement", ("official", "repaired", "none")),
-            ("framing", ("slice", "body")),
+            ("framing", ("slice", "body", "published")),
+            ("rows", ("anterior first", "posterior first")),
             ("modality", MODALITIES),
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, "
                                  f"not {getattr(self, name)!r}")
+        turned = self.rows == "posterior first" or self.framing == "published"
+        if self.backbone == "embedded" and turned:
+            raise ValueError("backbone embedded reads what the promptable model sees: upright, and "
+                             "not framing published")
         similarity = sum(self.pyramid[-2:])
         if self.backbone == "embedded" and self.channels < similarity:
             raise ValueError(f"channels must be at least {similarity}, as many as the last two of "
                              f"pyramid have together, not {self.channels}")
+
+
+def published_config(modality: str = "any") -> FobConfig:
+    """What the published checkpoints are.
+
+    CHAOS's rows run from posterior to anterior in their files, and so do those of Synapse's
+    (its preparation keeps the order of the raw NIfTI files).
+    """
+    return FobConfig(modality=modality, framing="published", rows="posterior first")

@@ -27,6 +27,8 @@ class ResNetEncoder(nn.Module):
         self.reduce1 = nn.Conv2d(1024, c.channels, 1, bias=False)
         self.reduce2 = nn.Conv2d(2048, c.channels, 1, bias=False)  # in the checkpoints, unused
         self.reduce1d = nn.Linear(1000, 1)
+        for projection in (self.reduce1, self.reduce2):  # as all other convolutions begin
+            nn.init.kaiming_normal_(projection.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures -> features and thresholds, as above."""

@@ -219,7 +219,7 @@ class Refinement(nn.Module):
 
 
 class FobNetwork(nn.Module):
-    """All of FoB's weights. With the default configuration: the published 688 tensors."""
+    """All of FoB's weights. With the default sizes: the published 688 tensors."""
 
     def __init__(self, config: FobConfig | None = None) -> None:
         super().__init__()

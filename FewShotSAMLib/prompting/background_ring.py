@@ -20,7 +20,7 @@ def ring_points(mask: Tensor, count: int) -> np.ndarray | None:
     """Background points around a mask, in FoB's order.
 
     Args:
-        mask: (S, S), 0 or 1.
+        mask: (S, S), 0 to 1.
         count: number of points.
 
     Returns:

@@ -84,7 +84,7 @@ class Fob:
         Args:
             features: (C, h, w).
             mask: (S, S), coverage 0 to 1; pixels covered by half or more count, or where there
-                are none, all that are touched.
+                are none, all that are touched. With framing "published" coverage counts as it is.
 
         Raises:
             ValueError: the mask is empty or not S x S.
@@ -92,19 +92,17 @@ class Fob:
         side = self.config.image_size
         if tuple(mask.shape) != (side, side):
             raise ValueError(f"the support's mask must be {side} x {side}, not {tuple(mask.shape)}")
-        binary = (mask >= 0.5).float()
-        if not bool(binary.any()):
-            binary = (mask > 0).float()
-        if not bool(binary.any()):
+        if not bool((mask > 0).any()):
             raise ValueError("the support's mask is empty: mark at least one pixel of it")
-        points = ring_points(binary, self.config.points)
+        weights = mask.float() if self.config.framing == "published" else _binary(mask)
+        points = ring_points(weights, self.config.points)
         has_ring = points is not None
         places = torch.from_numpy(
             points if has_ring else np.zeros((self.config.points, 2), np.int64)
         ).to(features.device)
         return FobSupport(
             background=pool_points(features[None], places[None], side)[0],
-            foreground=pool_masks(features[None], binary.to(features.device)[None])[0],
+            foreground=pool_masks(features[None], weights.to(features.device)[None])[0],
             has_ring=has_ring,
         )
 
@@ -178,6 +176,12 @@ class Fob:
                 negatives = negatives[:0]
             result.append(PointPrompts.of(spread_positives(coarse), negatives))
         return result
+
+
+def _binary(mask: Tensor) -> Tensor:
+    """A mask of coverage, not empty, as 0 and 1."""
+    half = mask >= 0.5
+    return (half if bool(half.any()) else mask > 0).float()
 
 
 def highest(maps: Tensor) -> tuple[Tensor, Tensor]:

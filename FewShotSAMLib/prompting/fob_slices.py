@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from ..data.frames import SliceFrame, WholeSliceFrame
 from ..data.intensity import normalise
+from ..data.published_frame import published_frame
 from ..models.fob import FobModel
+from ..models.fob_config import FobConfig
 from ..models.interfaces import PromptableModel
 from .encoded_slices import EncodedSlices, to_pictures
 from .fob import Fob, FobSupport
@@ -35,6 +37,17 @@ class FobSliceAnswer:
     prompts: list[PointPrompts]
 
 
+def frame_of(config: FobConfig, space: SliceSpace) -> SliceFrame:
+    """From a volume's slices to the pictures of a FoB network."""
+    roi, upside_down = space.roi, config.rows == "posterior first"
+    if config.framing == "published":
+        return published_frame(
+            roi.shape, roi.spacing, space.modality, config.image_size, upside_down
+        )
+    kind = WholeSliceFrame if config.framing == "slice" else SliceFrame
+    return kind(roi.shape, roi.spacing, roi.field, config.image_size, upside_down)
+
+
 class FobSlices:
     """FoB on the slices of one volume, the query's or a support's.
 
@@ -50,10 +63,9 @@ class FobSlices:
     ) -> None:
         self.model, self.roi, self.intensity = network, space.roi, space.intensity
         self.fob = Fob(network.network, network.dtype)
-        config, roi = network.config, space.roi
-        kind = WholeSliceFrame if config.framing == "slice" else SliceFrame
-        self.frame = kind(roi.shape, roi.spacing, roi.field, config.image_size)
-        self._same = kind is SliceFrame and self.frame.size == roi.size
+        config = network.config
+        self.frame = frame_of(config, space)
+        self._same = self.frame == self.roi
         self._embedded = config.backbone == "embedded"
         self._shared = network.backbone is not None and network.backbone is promptable
         self._standard = None if self._embedded else space.standard()
@@ -68,10 +80,11 @@ class FobSlices:
         if self._shared:
             return replace(encoded, extra=model.of_embeddings(encoded.embeddings))
         if self._embedded:
-            grey = normalise(stored, self.intensity)
-        else:
-            grey = self._standard.apply(stored)
-        return replace(encoded, extra=model.encode(to_pictures(grey, self.frame, model.device)))
+            pictures = to_pictures(normalise(stored, self.intensity), self.frame, model.device)
+        else:  # above the lowest value, which is what lies outside of the slice
+            grey = self._standard.above_low(stored)
+            pictures = self._standard.scores(to_pictures(grey, self.frame, model.device))
+        return replace(encoded, extra=model.encode(pictures))
 
     def prepare(self, encoded: EncodedSlices, mask: np.ndarray) -> FobSupport:
         """What FoB keeps of one encoded slice with a mask (H, W), bool, not empty."""

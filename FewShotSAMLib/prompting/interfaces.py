@@ -167,3 +167,28 @@ class MethodSettings:
 
 # Makes a loaded method ready for the slices of one volume.
 MethodBuilder: TypeAlias = Callable[[SliceSpace], PromptMethod]
+
+
+class SliceView(Protocol):
+    """What a promptable model sees of slices, where that is not the body's square in grey."""
+
+    def frame(
+        self, shape: tuple[int, int], spacing: tuple[float, float], size: int
+    ) -> SliceFrame:
+        """From slices (H, W) of (dx, dy) mm to squares of `size` pixels."""
+        ...
+
+    def pictures(
+        self, stored: np.ndarray, frame: SliceFrame, standard: Standard, device: torch.device
+    ) -> Tensor:
+        """(N, H, W[, 3]) stored values -> (N, 3, S, S) in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class ViewingBuilder(Protocol):
+    """A `MethodBuilder` whose method was made with a view of its own."""
+
+    def view(self, modality: str) -> SliceView | None:
+        """The view of images of a modality; None for the body's square."""
+        ...

@@ -10,7 +10,11 @@ from .mask_parameters import ROI_SIZE
 
 @dataclass(frozen=True)
 class SynPoParameters:
-    """Constants of SynPo (MICCAI 2025); the defaults are the paper's for volumes.
+    """Constants of SynPo (MICCAI 2025) for volumes.
+
+    The weights of the maps and alpha and beta are the paper's. K_p, gamma, K_n and the k-means
+    settings do not stand there: they come from the first author's follow-up code or are this
+    project's (docs/as-published.md).
 
     ROI
     roi_size: side R of the square region of interest in pixels; maps and points live there.
@@ -29,9 +33,10 @@ class SynPoParameters:
     Negative points
     negatives: K_n, number of clusters; 0 = no negative points.
     alpha, beta: the interval [mu - alpha * sigma, mu - beta * sigma] of confidence that negative
-        pixels come from. Eq. 12 prints an intersection; what is meant is their union.
+        pixels come from; Eq. 12 prints it as a union.
     drop_near_negatives: drop a negative that is nearer to a positive than the positives' own
-        largest distance (as in the first author's follow-up work).
+        largest distance. The follow-up drops such pixels before they are clustered, which
+        makes no clear difference (Testing/Accuracy/synpo_points.py).
 
     k-means
     kmeans_restarts, kmeans_iterations: scikit-learn's n_init and max_iter.
@@ -67,9 +72,10 @@ class SynPoParameters:
 
     @classmethod
     def for_modality(cls, modality: str, **changes: Any) -> SynPoParameters:
-        """The paper's values for "CT", "MR" or anything else, with `changes` on top.
+        """The values for "CT", "MR" or anything else, with `changes` on top.
 
-        Only alpha and beta depend on the modality: CT (1, -0.5), MR (0, -1.5), else (0.5, -1).
+        Only alpha and beta depend on the modality, as in the paper: CT (1, -0.5), MR (0, -1.5),
+        else (0.5, -1).
         """
         alpha, beta = {"CT": (1.0, -0.5), "MR": (0.0, -1.5)}.get(modality.upper(), (0.5, -1.0))
         return replace(cls(alpha=alpha, beta=beta), **changes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,7 @@ class SliceEncoder:
         batch: slices encoded at a time.
         budget: bytes of embeddings to keep.
         method: adds what it reads besides; None for the encoders' features alone.
+        pictures: from stored values of slices to the model's input; None for the frame's, in grey.
     """
 
     def __init__(
@@ -67,13 +68,14 @@ class SliceEncoder:
         batch: int = 8,
         budget: int = 1 << 30,
         method: PromptMethod | None = None,
+        pictures: Callable[[np.ndarray], Tensor] | None = None,
     ) -> None:
         self.stack, self.intensity, self.frame, self.roi = stack, intensity, frame, roi
         self.encoders, self.batch, self.budget = encoders, batch, budget
         self._runs: OrderedDict[int, EncodedSlices] = OrderedDict()
         self._bytes = 0
         self._pictures: OrderedDict[int, Tensor] = OrderedDict()
-        self.method = method
+        self.method, self.pictures = method, pictures
 
     def __len__(self) -> int:
         return len(self.stack)
@@ -84,6 +86,8 @@ class SliceEncoder:
 
     def images(self, index: Sequence[int] | slice) -> Tensor:
         """The model's input (N, 3, S, S) of some slices."""
+        if self.pictures is not None:
+            return self.pictures(self.stack[index])
         return to_pictures(self.grey(index), self.frame, self.encoders.device)
 
     def picture(self, index: int) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..data.errors import InputError
 from ..data.frames import SliceFrame
@@ -25,7 +26,13 @@ from ..data.standard import measure_standard
 from ..data.support import Support
 from ..data.volume import Orientation, Segment, Volume
 from ..prompting.encoded_slices import to_pictures
-from ..prompting.interfaces import Kept, MethodBuilder, SliceSpace
+from ..prompting.interfaces import (
+    Kept,
+    MethodBuilder,
+    SliceSpace,
+    SliceView,
+    ViewingBuilder,
+)
 from ..prompting.mask_parameters import ROI_SIZE
 from .encoding import Encoders, SliceEncoder
 from .finding.prior import Prior, find_priors
@@ -83,7 +90,7 @@ class Preparation:
         field = volume_field(canonical, intensity, axis)
         shape = extract_slices(canonical.voxels, axis).shape[1:3]
         dx, dy, _ = slice_spacing(canonical.spacing, axis)
-        frame, roi = self._frames(shape, (dx, dy), field)
+        frame, roi = self._frames(shape, (dx, dy), field, canonical.modality)
         return Query(volume, canonical, orientation, axis, intensity, frame, roi)
 
     def work(
@@ -103,15 +110,18 @@ class Preparation:
             InputError: nothing that was marked can be seen.
         """
         modality, stack = query.canonical.modality, query.stack
-        method = self.method(SliceSpace(
-            modality, query.roi, query.intensity, partial(measure_standard, query.canonical),
+        space = SliceSpace(
+            modality, query.roi, query.intensity,
+            lru_cache(partial(measure_standard, query.canonical, query.axis)),
             self.encoders.device, seed,
-        ))
+        )
+        method = self.method(space)
         segments = common_segments(supports)
         structures = self._structures(supports, segments, modality, seed)
         return Work(
             slices=SliceEncoder(
-                stack, query.intensity, query.frame, query.roi, self.encoders, method=method
+                stack, query.intensity, query.frame, query.roi, self.encoders, method=method,
+                pictures=self._pictures(query.frame, space),
             ),
             frame=query.roi,
             method=method,
@@ -151,15 +161,28 @@ class Preparation:
             )
         return structures
 
+    def _view(self, modality: str) -> SliceView | None:
+        return self.method.view(modality) if isinstance(self.method, ViewingBuilder) else None
+
     def _frames(
-        self, shape: tuple[int, int], spacing: tuple[float, float], field: FieldOfView
+        self, shape: tuple[int, int], spacing: tuple[float, float], field: FieldOfView,
+        modality: str,
     ) -> tuple[SliceFrame, SliceFrame]:
         """Slice pixels to the model's square, and to the region of interest."""
-        size = self.encoders.model.input_size
-        return (
-            SliceFrame(shape, spacing, field, size),
-            SliceFrame(shape, spacing, field, min(size, ROI_SIZE)),
-        )
+        size, view = self.encoders.model.input_size, self._view(modality)
+        sizes = size, min(size, ROI_SIZE)
+        if view is not None:
+            return tuple(view.frame(shape, spacing, s) for s in sizes)
+        return tuple(SliceFrame(shape, spacing, field, s) for s in sizes)
+
+    def _pictures(
+        self, frame: SliceFrame, space: SliceSpace
+    ) -> Callable[[np.ndarray], Tensor] | None:
+        """The method's own way from stored values to the model's input, if it has one."""
+        view = self._view(space.modality)
+        if view is None:
+            return None
+        return lambda stored: view.pictures(stored, frame, space.standard(), space.device)
 
     def _kept(
         self, support: Support, modality: str, seed: int
@@ -167,18 +190,23 @@ class Preparation:
         """What the method keeps of each of the support's slices, with its label and itself."""
         dx, dy, _ = support.spacing
         images = support.images()
-        frame, roi = self._frames(images.shape[1:3], (dx, dy), support.field)
+        frame, roi = self._frames(images.shape[1:3], (dx, dy), support.field, modality)
         space = SliceSpace(
             modality, roi, support.intensity,
-            lambda: support.standard or measure_standard(support.volume),
+            lambda: support.standard or measure_standard(support.volume, support.axis),
             self.encoders.device, seed,
         )
         method = self.method(space)
         masks = {label: support.masks(label) for label in support.names}
         stored = extract_slices(support.volume.voxels, support.axis)
+        pictures = self._pictures(frame, space)
         for place, image in enumerate(images):
-            pictures = to_pictures(image[None], frame, self.encoders.device)
-            encoded = method.encode(self.encoders.encode(pictures), stored[place : place + 1])
+            here = stored[place : place + 1]
+            shown = (
+                to_pictures(image[None], frame, self.encoders.device) if pictures is None
+                else pictures(here)
+            )
+            encoded = method.encode(self.encoders.encode(shown), here)
             for label, drawn in masks.items():
                 if place not in support.positions_of(label):
                     continue

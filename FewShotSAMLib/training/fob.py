@@ -31,7 +31,7 @@ LOSSES = ("heat", "fit", "points", "contrast", "coarse", "place")
 
 @dataclass(frozen=True)
 class FobSchedule:
-    """Steps, learning rate and losses; the defaults are FoB's.
+    """Steps, learning rate and losses; the defaults are the published code's.
 
     Attributes:
         steps: of the whole run.

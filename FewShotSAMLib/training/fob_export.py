@@ -49,6 +49,7 @@ def _provenance(run: FobTraining) -> dict[str, object]:
     return {
         "refinement": run.network.config.refinement,
         "framing": run.network.config.framing,
+        "rows": run.network.config.rows,
         "seed": run.seed,
         "steps": run.step,
         "hours": round(run.seconds / 3600, 3),

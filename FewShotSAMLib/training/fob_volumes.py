@@ -23,7 +23,7 @@ from .pair_changes import gamma_changed, random_gamma, random_warp, warped, warp
 from .supervoxels import LEAST, cached_supervoxels
 
 SIDE = 256
-AREA = 200  # of 256 x 256 pixels that a supervoxel covers in each of an episode's slices
+AREA = 200  # of 256 x 256 pixels that a supervoxel covers in one of an episode's slices at least
 HELD_OUT = 0.2  # share of the volumes, or of the slices of a single one, that is not trained on
 
 
@@ -53,12 +53,19 @@ class TrainingVolume:
         areas[0] = 0  # air is no structure
         object.__setattr__(self, "areas", areas)
 
+    @property
+    def outside(self) -> float:
+        """The grey level that comes in when a slice is moved: the volume's mean, as published;
+        black where the network takes grey levels, whose squares have black around the body."""
+        z = self.standard
+        return 0.0 if z is None else (z.mean - z.low) / (z.high - z.low)
+
     def pairs(self, first: int = 0, last: int | None = None) -> np.ndarray:
-        """Rows (supervoxel, slice): large enough in that slice and in the next, both of which lie
-        from `first` to `last`."""
+        """Rows (supervoxel, slice): in that slice and in the next, large enough in one of them;
+        both lie from `first` to `last`."""
         last = self.areas.shape[1] - 1 if last is None else last
-        large = self.areas >= AREA * self.parts[0].size / SIDE**2
-        both = large[:, :-1] & large[:, 1:]
+        large, there = self.areas >= AREA * self.parts[0].size / SIDE**2, self.areas > 0
+        both = there[:, :-1] & there[:, 1:] & (large[:, :-1] | large[:, 1:])
         both[:, :first] = False
         both[:, max(last, 0):] = False
         return np.argwhere(both)
@@ -86,7 +93,7 @@ def prepare_volume(
     stack = extract_slices(canonical.voxels, axis)
     if len(stack) < 2:
         raise InputError(f"{volume.name}: has one slice; episodes need neighbouring ones")
-    standard = measure_standard(canonical) if framing == "slice" else None
+    standard = measure_standard(canonical, axis) if framing == "slice" else None
     intensity, frame, spacing = _framed(canonical, axis, standard, side)
     if not intensity.low < intensity.high:
         raise InputError(f"{volume.name}: nearly all of its voxels have one value")
@@ -234,7 +241,7 @@ class VolumeEpisodes:
                 grey = gamma_changed(grey, random_gamma(generator))
             if side == warp:
                 where = random_warp(grey.shape[-1], generator, self.device)
-                grey, masks = warped(grey, where), warped_masks(masks, where)
+                grey, masks = warped(grey, where, volume.outside), warped_masks(masks, where)
             result.append((_standardised(grey, volume.standard).expand(3, -1, -1), masks))
         return result
 
@@ -252,8 +259,7 @@ def _standardised(grey: Tensor, standard: Standard | None) -> Tensor:
     """Levels in [0, 1] as z-scores where the network takes those."""
     if standard is None:
         return grey
-    level = grey * (standard.high - standard.low) + standard.low
-    return (level - standard.mean) / standard.deviation
+    return standard.scores(grey * (standard.high - standard.low))
 
 
 def _with_pairs(volumes: Sequence[TrainingVolume]) -> list[TrainingVolume]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...evaluation.presets import PRESETS
 from .. import options
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ...segmentation.segmenter import Segmenter
 
 SAME = "same"
+_FOLD = "{fold}"  # in the name of a file of weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,18 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_protocol(parser: argparse.ArgumentParser) -> None:
     """What counts, and from whose slices which way."""
     parser.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        action=_Preset,
+        help="all options of a paper's table: method, model, protocol, folds and organs; options "
+        "that follow it change one of them",
+    )
+    parser.add_argument(
         "--protocol",
         choices=("given-slices", "whole-volume"),
         default="whole-volume",
         help="whole-volume: every voxel counts; given-slices: the papers' way, three support "
         "slices and only slices that contain the structure (default: whole-volume)",
     )
-    parser.add_argument(
-        "--support-case",
-        metavar="NAME",
-        help="the patient whose marked slices segment the others, by the N of its files; 'same' "
-        "gives each patient its own middle slice (default: the third, as in the papers)",
-    )
+    _add_cases(parser)
     parser.add_argument(
         "--axis", choices=options.AXES[1:], default="axial", help="direction of the slices"
     )
@@ -64,88 +69,133 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_cases(parser: argparse.ArgumentParser) -> None:
+    """Which patients and organs."""
+    parser.add_argument(
+        "--support-case",
+        metavar="NAME",
+        help="the patient whose marked slices segment the others, by the N of its files; 'same' "
+        "gives each patient its own middle slice (default: the third)",
+    )
+    parser.add_argument(
+        "--folds",
+        action="store_true",
+        help="the papers' five overlapping folds instead of one support case: in each the third "
+        "case is the support; --fob may then name a file for each, with {fold} for 0 to 4",
+    )
+    parser.add_argument(
+        "--label", type=int, nargs="+", action="extend", metavar="N",
+        help="only these organs (default: all)",
+    )
+    parser.set_defaults(papers_organs=False)
+
+
+class _Preset(argparse.Action):
+    """Sets what a preset says; whatever the command line says after it wins."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:  # noqa: ANN001
+        for name, value in PRESETS[values].items():
+            setattr(namespace, name, value)
+        setattr(namespace, self.dest, values)
+
+
 def run(args: argparse.Namespace) -> int:
     """Read all cases, segment, print a table for each measure."""
+    from ...evaluation.dataset import find_pairs
+    from ...evaluation.folds import over_folds
     from ...evaluation.tables import build_table
     from ..outputs import print_json
     from ..progress import showing_progress
-    from .segment import load_chosen_segmenter
 
     pairs = find_pairs(args.dataset)
-    support = _support_case(args, [name for name, _, _ in pairs])
+    parts = _parts(args, [name for name, _, _ in pairs])
     cases = [_read(name, image, labels, args) for name, image, labels in pairs]
-    segmenter = load_chosen_segmenter(args)
-    with showing_progress() as (bar, cancel):
-        segment = _Adapter(segmenter, args, bar, cancel)
-        scores = _evaluate(args, cases, support, segment)
+    organs, segmenters = _organs(args, cases), _Segmenters(args)
     measures = ["given"] + (["whole", "assd", "hd95"] if args.protocol == "whole-volume" else [])
-    tables = [build_table(scores, measure) for measure in measures]
+    _tell_of_seen_cases(args)
+    tables = []
+    with showing_progress() as (bar, cancel):
+        for part in parts:
+            segment = _Adapter(segmenters.of(part.fold), args, bar, cancel)
+            scores = _evaluate(args, cases, part, organs, segment)
+            tables.append([build_table(scores, measure) for measure in measures])
+    whole = [over_folds(each) for each in zip(*tables)] if args.folds else tables[0]
     if args.json:
-        print_json(_as_json(args, support, segmenter.encoders.model.card, tables))
+        print_json(_as_json(args, parts, segmenters.card, whole, tables))
     else:
-        print("\n\n".join(table.to_markdown() for table in tables))
+        print("\n\n".join(table.to_markdown() for table in whole))
     return 0
 
 
 def _as_json(
-    args: argparse.Namespace, support: str, card: ModelCard, tables: Sequence[Table]
+    args: argparse.Namespace, parts: Sequence[_Part], card: ModelCard, whole: Sequence[Table],
+    tables: Sequence[Sequence[Table]],
 ) -> dict[str, Any]:
+    folds = [
+        {"support_case": part.support, "tables": [table.to_json() for table in each]}
+        for part, each in zip(parts, tables, strict=True)
+    ]
     return {
         "dataset": args.dataset,
+        "preset": args.preset,
         "protocol": args.protocol,
-        "support_case": support,
+        "support_case": None if args.folds else parts[0].support,
         "method": args.method,
         "strategy": args.strategy,
         "model": {"name": card.name, "sha256": card.sha256},
-        "tables": [table.to_json() for table in tables],
+        "tables": [table.to_json() for table in whole],
+        **({"folds": folds} if args.folds else {}),
     }
 
 
-def find_pairs(dataset: Path) -> list[tuple[str, Path, Path]]:
-    """(name, image, labels) of every case of a folder, by number.
+@dataclass(frozen=True)
+class _Part:
+    """One support case and its queries, by name; `fold` is None where there are no folds."""
+
+    fold: int | None
+    support: str
+    queries: tuple[str, ...]
+
+
+def _parts(args: argparse.Namespace, names: Sequence[str]) -> list[_Part]:
+    """Who is support and who is query, once or in each fold.
 
     Raises:
-        InputError: no such folder, no pairs, or an image without its labels.
+        InputError: too few cases, options that contradict each other, or an unknown case.
     """
     from ...data.errors import InputError
+    from ...evaluation.folds import papers_folds
 
-    if not dataset.is_dir():
-        raise InputError(f"{dataset}: no such folder")
-    if (dataset / "images").is_dir() and (dataset / "labels").is_dir():
-        images, labels = _named(dataset / "images", ""), _named(dataset / "labels", "")
-    else:
-        images, labels = _named(dataset, "image_"), _named(dataset, "label_")
-    if not images:
-        raise InputError(
-            f"{dataset}: holds neither image_N and label_N files nor the folders images and labels"
+    if args.folds:
+        if args.support_case:
+            raise InputError("--folds chooses the support cases; leave --support-case out")
+        try:
+            folds = papers_folds(len(names))
+        except ValueError as problem:
+            raise InputError(f"{args.dataset}: {problem}; name one with --support-case") from None
+        return [
+            _Part(f.number, names[f.support], tuple(names[q] for q in f.queries)) for f in folds
+        ]
+    if args.fob and _FOLD in args.fob:
+        raise InputError(f"--fob {args.fob}: {_FOLD} goes with --folds")
+    support = _support_case(args, names)
+    return [_Part(None, support, tuple(name for name in names if name != support))]
+
+
+def _tell_of_seen_cases(args: argparse.Namespace) -> None:
+    """Published weights of one fold do for no other."""
+    published = (args.fob or args.model) in ("fob", "fob-ct", "fob-mr")
+    if args.folds and args.method != "synpo" and published:
+        print(
+            "fewshotsam: note: every fold takes FoB's weights of fold 0, which saw most of these "
+            f"images in training; give --fob a file for each, with {_FOLD} in its name",
+            file=sys.stderr,
         )
-    alone = sorted(set(images) ^ set(labels))
-    if alone:
-        path = images.get(alone[0]) or labels[alone[0]]
-        raise InputError(f"{path}: has no partner; name image and labels alike")
-    return [(name, images[name], labels[name]) for name in sorted(images, key=_by_number)]
-
-
-def _named(folder: Path, prefix: str) -> dict[str, Path]:
-    """Readable files of a folder by what stands between the prefix and the extension."""
-    from ...data.files import READABLE, extension
-
-    found = {}
-    for path in sorted(folder.glob(f"{prefix}*")):
-        kind = extension(path)
-        if kind in (*READABLE, ".seg.nrrd"):
-            found[path.name[len(prefix) : len(path.name) - len(kind)]] = path
-    return found
-
-
-def _by_number(name: str) -> list[tuple[int, str]]:
-    """Sorts names by the numbers in them."""
-    return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d*)", name)]
 
 
 def _support_case(args: argparse.Namespace, names: Sequence[str]) -> str:
     from ...data.errors import InputError
-    from ...evaluation.protocol import PAPERS_SUPPORT_CASE
+    from ...evaluation.folds import PAPERS_SUPPORT_CASE
 
     wanted = args.support_case or names[min(PAPERS_SUPPORT_CASE, len(names) - 1)]
     if wanted == SAME and args.protocol == "given-slices":
@@ -169,15 +219,15 @@ def _read(name: str, image: Path, labels: Path, args: argparse.Namespace) -> Cas
 
 
 def _evaluate(
-    args: argparse.Namespace, cases: Sequence[Case], support: str, segment: _Adapter
+    args: argparse.Namespace, cases: Sequence[Case], part: _Part, organs: dict[int, str],
+    segment: _Adapter,
 ) -> list[Score]:
     from ...evaluation import protocol
 
-    organs = _organs(cases)
-    if support == SAME:
+    if part.support == SAME:
         return protocol.evaluate_same_patient(cases, organs, segment.volume, axis=args.axis)
-    source = next(case for case in cases if case.name == support)
-    queries = [case for case in cases if case is not source]
+    known = {case.name: case for case in cases}
+    source, queries = known[part.support], [known[name] for name in part.queries]
     if args.protocol == "given-slices":
         return protocol.evaluate_given_slices(
             source, queries, organs, segment.slices, axis=args.axis
@@ -185,17 +235,58 @@ def _evaluate(
     return protocol.evaluate_whole_volume(source, queries, organs, segment.volume, axis=args.axis)
 
 
-def _organs(cases: Sequence[Case]) -> dict[int, str]:
-    """Every label of any case, with its name where a file gives one."""
+def _organs(args: argparse.Namespace, cases: Sequence[Case]) -> dict[int, str]:
+    """The labels that count, with their names where a file or the papers give one.
+
+    Raises:
+        InputError: no case has one of them.
+    """
     import numpy as np
 
-    organs: dict[int, str] = {}
+    from ...data.errors import InputError
+    from ...evaluation.presets import PAPERS_ORGANS
+
+    found: dict[int, str] = {}
     for case in cases:
         for label in np.unique(case.labels.voxels):
             segment = case.labels.segments.get(int(label))
             if label:
-                organs.setdefault(int(label), segment.name if segment else f"label_{label}")
-    return dict(sorted(organs.items()))
+                found.setdefault(int(label), segment.name if segment else f"label_{label}")
+    papers = PAPERS_ORGANS["CT" if cases[0].image.modality == "CT" else "MR"]
+    if args.papers_organs:
+        found |= {label: name for label, name in papers.items() if label in found}
+    wanted = args.label or (list(papers) if args.papers_organs else sorted(found))
+    missing = [label for label in wanted if label not in found]
+    if missing:
+        raise InputError(
+            f"{args.dataset}: no case has label {missing[0]}; use {', '.join(map(str, found))}"
+        )
+    return {label: found[label] for label in wanted}
+
+
+class _Segmenters:
+    """The segmenter of each fold: one for all, but where every fold has FoB's weights of its own.
+
+    The published weights of a fold were trained without its cases.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args, self._loaded, self._weights = args, None, None
+
+    def of(self, fold: int | None) -> Segmenter:
+        """The one for a fold. Raises InputError where weights are missing."""
+        from .segment import load_chosen_segmenter
+
+        weights = self._args.fob and self._args.fob.replace(_FOLD, str(fold))
+        if self._loaded is None or weights != self._weights:
+            own = argparse.Namespace(**(vars(self._args) | {"fob": weights}))
+            self._loaded, self._weights = load_chosen_segmenter(own), weights
+        return self._loaded
+
+    @property
+    def card(self) -> ModelCard:
+        """Of the promptable model, once it is loaded."""
+        return self._loaded.encoders.model.card
 
 
 class _Adapter:

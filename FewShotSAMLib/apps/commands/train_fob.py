@@ -53,8 +53,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
 def _add_network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone", choices=BACKBONES, default="resnet101",
-        help="as published, for any model (default), or the shipped model's features: small and "
-        "quick to train, for '--model embedded'",
+        help="the published network, for any model (default), or the shipped model's features: "
+        "small and quick to train, for '--model embedded'",
     )
     parser.add_argument(
         "--refinement", choices=("none", "official", "repaired"), default="none",

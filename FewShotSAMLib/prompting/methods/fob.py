@@ -22,6 +22,7 @@ from ..fob_slices import FobSliceAnswer, FobSlices
 from ..fusion import with_background
 from ..interfaces import MethodBuilder, MethodSettings, Near, Proposal, SliceSpace
 from ..mask_parameters import MaskParameters
+from ..published_view import PublishedView
 from ..support_choice import CombinedConfidence
 from ..synpo import SynPoSupport
 from .synpo import SynPoMethod
@@ -29,8 +30,7 @@ from .synpo import SynPoMethod
 
 def load(settings: MethodSettings) -> MethodBuilder:
     """Weights are read when a volume's modality is known."""
-    choice = choose(settings)
-    return lambda space: FobMethod(choice.for_modality(space.modality), settings.model, space)
+    return FobBuilder(choose(settings), settings.model)
 
 
 def choose(settings: MethodSettings) -> FobChoice:
@@ -39,6 +39,28 @@ def choose(settings: MethodSettings) -> FobChoice:
         settings.preset, settings.weights, settings.model, settings.device,
         precision=settings.precision, tell=settings.tell,
     )
+
+
+class FobBuilder:
+    """Makes FoB ready for the slices of a volume.
+
+    Args:
+        choice: of the weights.
+        model: the promptable model.
+    """
+
+    def __init__(self, choice: FobChoice, model: PromptableModel) -> None:
+        self.choice, self.model = choice, model
+
+    def __call__(self, space: SliceSpace) -> FobMethod:
+        return FobMethod(self.choice.for_modality(space.modality), self.model, space)
+
+    def view(self, modality: str) -> PublishedView | None:
+        """How the promptable model sees slices: with published weights as it was published."""
+        config = self.choice.for_modality(modality).config
+        if config.framing != "published":
+            return None
+        return PublishedView(modality, config.rows == "posterior first")
 
 
 @dataclass(frozen=True, eq=False)

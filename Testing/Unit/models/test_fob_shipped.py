@@ -29,6 +29,7 @@ def test_it_fits_the_embedded_model_that_ships():
     network, said = read_fob(path)
     assert network.config.backbone == "embedded" and network.config.refinement == "none"
     assert network.config.modality == "any" and network.config.framing == "body"
+    assert network.config.rows == "anterior first", "it was trained on upright pictures"
     model, _ = load_embedded(torch.device("cpu"))
     assert said["backbone_sha256"] == model.card.sha256
     fob = load_fob(path, torch.device("cpu"), backbone=lambda: model)

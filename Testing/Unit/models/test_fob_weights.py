@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.models.embedded import load_embedded
 from FewShotSAMLib.models.fob import embedded_config, load_fob, read_fob, save_fob
+from FewShotSAMLib.models.fob_config import published_config
 from FewShotSAMLib.models.fob_network import FobConfig, FobNetwork
 from FewShotSAMLib.prompting.fob import Fob
 
@@ -66,7 +67,8 @@ def test_layout_is_the_published_one(official):
 
 def test_a_published_checkpoint_loads_whole(official, checkpoint):
     network, said = read_fob(checkpoint, "MR")
-    assert said == {} and network.config == FobConfig(modality="MR")
+    assert said == {} and network.config == published_config("MR")
+    assert (network.config.framing, network.config.rows) == ("published", "posterior first")
     network.load_state_dict(official, strict=True)
     again = read_fob(checkpoint)[0].state_dict()
     assert all(torch.equal(again[name], t) for name, t in official.items())
@@ -178,9 +180,17 @@ def test_configuration_is_readable_without_torch(tmp_path):
 
 
 def test_unknown_variants_are_refused():
-    for wrong in ({"backbone": "vgg"}, {"refinement": "no"}, {"framing": "x"}, {"modality": "US"}):
+    for wrong in ({"backbone": "vgg"}, {"refinement": "no"}, {"framing": "x"}, {"modality": "US"},
+                  {"rows": "left first"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             FobConfig(**wrong)
+
+
+@pytest.mark.parametrize("turned", [{"framing": "published"}, {"rows": "posterior first"}])
+def test_the_small_fob_sees_what_the_promptable_model_sees(turned):
+    with pytest.raises(ValueError, match="upright"):
+        dataclasses.replace(SMALL, **turned)
+    FobConfig(**turned)  # the large one has pictures of its own
 
 
 def test_fewer_channels_than_the_similarity_features_are_refused():

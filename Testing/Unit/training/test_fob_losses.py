@@ -127,6 +127,27 @@ def test_losses(refinement):
     assert fast.total(3.0).item() == pytest.approx(published + 3 * slow["place"], rel=1e-4)
 
 
+def test_a_whole_step_of_the_published_loss():
+    """From encoded pictures to the sum that is learnt from, nothing of it the product's own."""
+    fob = small("official")
+    both, thresholds = (features(0), features(1)), (3.0, -6.0)
+    answer, supports = answers(fob, both, torch.tensor([[t] for t in thresholds]), BATCH)
+    w = {name: t.detach().double() for name, t in fob.network.state_dict().items()}
+    slow, kept = [], []
+    for row, pair in enumerate(BATCH.picture.tolist()):
+        support, query = (f[pair].detach().double() for f in both)
+        mask = SUPPORTS[row].numpy()
+        slow.append(literal.answer(support, mask, query, thresholds[pair], w, SIDE, POINTS))
+        large = literal.enlarged(support, SIDE)
+        kept.append(FobSupport(slow[-1].background, literal.prototype(large, mask), True))
+    stacked = {name: torch.stack([getattr(one, name) for one in slow])
+               for name in ("coarse", "fit", "heat", "points")}
+    parts = slow_losses(fob, replace(answer, **stacked), kept)
+    total = 1000 * (parts["heat"] + parts["fit"]) + parts["points"] / 1e4
+    total += parts["contrast"] + parts["coarse"]
+    assert fob_losses(fob, answer, supports, BATCH).total().item() == pytest.approx(total, rel=1e-5)
+
+
 @pytest.mark.parametrize("refinement", ["official", "repaired"])
 def test_the_refinement_learns_only_when_it_is_repaired(refinement):
     fob = small(refinement)

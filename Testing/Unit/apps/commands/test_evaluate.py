@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import fob_files_literal as literal
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from FewShotSAMLib.apps.commands.evaluate import find_pairs
-from FewShotSAMLib.apps.main import main
+from FewShotSAMLib.apps.main import command_parser, main
 from FewShotSAMLib.data.errors import InputError
+from FewShotSAMLib.data.volume import Volume
 from FewShotSAMLib.data.writing import write_labels, write_volume
+from FewShotSAMLib.evaluation.dataset import find_pairs
+from FewShotSAMLib.evaluation.presets import PRESETS
 from FewShotSAMLib.phantom.abdomen import abdomen
 
 
@@ -54,6 +58,130 @@ def test_an_unknown_support_case_is_refused(tmp_path, capsys):
     touch(tmp_path, *(f"{kind}_{n}.nii.gz" for kind in ("image", "label") for n in (1, 2)))
     assert main(["evaluate", str(tmp_path), "--support-case", "7"]) == 2
     assert "1, 2" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def twenty(tmp_path_factory):
+    """Twenty small patients: one picture, each with more slices than the one before and organs
+    that begin and end elsewhere."""
+    folder = tmp_path_factory.mktemp("twenty patients")
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        depth = int(rng.integers(9, 15))
+        labels = np.zeros((depth, 48, 48), np.uint8)
+        for label in range(1, 6):
+            first, count = rng.integers(0, 3), rng.integers(4, depth - 3)
+            row, column = 4 + 9 * (label - 1), 6 + 6 * label
+            labels[first : first + count, row : row + 8, column : column + 9] = label
+        grey = rng.normal(100, 8, labels.shape) + 60 * (labels > 0) + 20.0 * labels
+        grey[:, :2] = grey[:, -2:] = 0
+        for kind, voxels in (("image", grey.astype(np.float32)), ("label", labels)):
+            volume = Volume(voxels, (3.0, 3.0, 7.0), modality="MR" if kind == "image" else "other")
+            write = write_volume if kind == "image" else write_labels
+            write(volume, folder / f"{kind}_{2 * number + 1}.nii.gz")
+    return folder
+
+
+def literal_loop(folder: Path, labels: list[int], predict) -> dict[int, list[float]]:
+    """The published loop over folds, organs, queries and thirds: Dice by organ, one a fold.
+
+    Args:
+        predict: (support case, its slice, query case, its slice, label) -> (H, W) bool.
+    """
+    def number(path: Path) -> int:
+        return int(path.name.split("_")[1].split(".")[0])
+
+    paths = sorted(folder.glob("label_*.nii.gz"), key=number)
+    truth = {p: sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in paths}
+    result: dict[int, list[float]] = {label: [] for label in labels}
+    for fold in literal.folds(len(paths)):
+        queries = [paths[n] for n in fold]
+        support = queries.pop(2)
+        for label in labels:
+            marked = np.flatnonzero((truth[support] == label).any((1, 2)))
+            marked = [marked[n] for n in literal.support_indices(len(marked))]
+            scores = []
+            for query in queries:
+                given = np.flatnonzero((truth[query] == label).any((1, 2)))
+                wanted = truth[query][given] == label
+                found = np.zeros_like(wanted)
+                borders = literal.chunk_borders(len(given))
+                for part in range(3):
+                    for place in range(borders[part], borders[part + 1]):
+                        found[place] = predict(
+                            number(support), int(marked[part]), number(query),
+                            int(given[place]), label,
+                        )
+                scores.append(2 * (found & wanted).sum() / (found.sum() + wanted.sum()))
+            result[label].append(float(np.mean(scores)))
+    return result
+
+
+def guess(shape: tuple[int, int], *what: int) -> np.ndarray:
+    """A mask that depends on who is segmented from whom, and on nothing else."""
+    return np.random.default_rng(what).random(shape) < 0.3
+
+
+def test_folds_organs_thirds_and_means_are_those_of_the_published_loop(
+    twenty, capsys, monkeypatch
+):
+    """The product's whole command; only what is inside of a mask is made up on both sides, from
+    the support, its slice, the query, its slice and the organ."""
+    from FewShotSAMLib.apps.commands import evaluate
+
+    def slices(self, case, label, indices, support):
+        (marked,) = support.slices
+        source = int(support.volume.name.split("_")[1].split(".")[0])
+        return np.stack([
+            guess((48, 48), source, marked, int(case.name), index, label)
+            for index in indices
+        ])
+
+    monkeypatch.setattr(evaluate._Adapter, "slices", slices)
+    command = ["evaluate", str(twenty), "--preset", "fob-paper", "--model", "embedded"]
+    assert main([*command, "--fob", "embedded", "--device", "cpu", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    wanted = literal_loop(twenty, [1, 2, 3, 4], lambda *what: guess((48, 48), *what))
+    assert (said["preset"], said["method"], said["strategy"]) == ("fob-paper", "fob", "slices")
+    assert [fold["support_case"] for fold in said["folds"]] == ["5", "13", "21", "29", "35"]
+    (table,) = said["tables"]
+    assert list(table["organs"]) == ["liver", "right kidney", "left kidney", "spleen"]
+    for organ, folds in zip(table["organs"].values(), wanted.values(), strict=True):
+        assert list(organ["cases"].values()) == pytest.approx(folds, abs=1e-9)
+    assert table["mean"] == pytest.approx(np.mean(list(wanted.values())), abs=1e-9)
+
+
+@pytest.mark.parametrize(("arguments", "reason"), [
+    (["--folds", "--support-case", "1"], "--support-case"),
+    (["--folds"], "at least 10 cases, not 2"),
+    (["--fob", "cv{fold}.pth"], "--folds"),
+    (["--label", "9"], "no case has label 9; use 1, 2"),
+])  # fmt: skip
+def test_impossible_choices_are_refused_in_one_line(dataset, capsys, arguments, reason):
+    assert main(["evaluate", str(dataset), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert reason in said and said.count("\n") == 1
+
+
+def test_only_chosen_organs_count(dataset, capsys):
+    command = ["evaluate", str(dataset), "--protocol", "given-slices", "--support-case", "0"]
+    assert main([*command, "--label", "2", "--device", "cpu", "--strategy", "slices"]) == 0
+    said = capsys.readouterr().out
+    assert "label_2" in said and "label_1" not in said
+
+
+def test_options_after_a_preset_change_it():
+    args = command_parser().parse_args(
+        ["evaluate", "data", "--preset", "synpo-paper", "--model", "fast", "--label", "1"]
+    )
+    assert (args.model, args.method, args.protocol) == ("fast", "synpo", "given-slices")
+    assert args.folds and args.label == [1] and args.strategy == "slices"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_names_options_that_there_are(preset):
+    known = vars(command_parser().parse_args(["evaluate", "data"]))
+    assert PRESETS[preset].keys() <= known.keys()
 
 
 @pytest.fixture(scope="module")
