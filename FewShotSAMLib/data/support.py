@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -155,27 +156,10 @@ class Support:
                 labels or lie elsewhere, or the image has no content.
         """
         name = labels.name or "labels"
-        if labels.is_rgb:
-            raise InputError(f"{name}: is a colour image; read it with read_labels")
-        labels = labels.with_voxels(whole_numbers(labels.voxels, name))
-        labels = resample_labels(labels, volume)
-        present = present_labels(labels.voxels)
-        if not present:
-            raise InputError(f"{name}: the mask is empty; mark the structure on at least one slice")
-        wanted = present if keep_labels is None else [int(v) for v in keep_labels]
-        for value in wanted:
-            if value not in present:
-                raise InputError(
-                    f"{name}: has no label {value}; it holds {', '.join(map(str, present))}"
-                )
+        labels, wanted = _wanted_labels(labels, volume, keep_labels, name)
         canonical, orientation = volume.canonical()
         drawing = orientation.apply(labels.voxels)
-        if len(wanted) < len(present):
-            drawing = np.where(np.isin(drawing, wanted), drawing, 0)
-        if axis == "auto":
-            axis = drawn_axis(drawing, canonical.spacing)
-        elif axis not in AXES:
-            raise InputError(f"axis {axis!r} is unknown; use auto, {', '.join(AXES)}")
+        axis = _axis_of(drawing, canonical, axis)
         drawn = choose_slices(
             extract_slices(drawing, axis), wanted, slices, axis, orientation, name
         )
@@ -185,35 +169,21 @@ class Support:
             raise InputError(
                 f"{name}: label {missing[0]} is not drawn on {where}; choose with axis= or slices="
             )
-        notes = _drawing_notes(drawing, axis, missing, {**labels.segments}, isinstance(slices, str))
+        known = labels.segments
+        notes = _drawing_notes(drawing, axis, missing, {**known}, isinstance(slices, str))
         kept = tuple(sorted(set().union(*drawn.values())))
         intensity = intensity_range(volume, window)
-        origin = _first_origin(canonical, axis, kept[0])
-        drawing = _keep(drawing, axis, kept)
-        segments = {v: _segment(v, names, labels.segments) for v in sorted(drawn)}
-        drawing = np.where(np.isin(drawing, list(drawn)), drawing, 0)
         image = replace(
-            canonical, voxels=np.array(_keep(canonical.voxels, axis, kept)), origin=origin
+            canonical, voxels=np.array(_keep(canonical.voxels, axis, kept)),
+            origin=_first_origin(canonical, axis, kept[0]),
         )
-        return cls(
-            volume=image,
-            labels=replace(
-                image,
-                voxels=drawing.astype(np.uint8 if max(drawn) < 256 else np.uint16),
-                name=name,
-                modality="other",
-                segments=segments,
-                notes=(*labels.notes, *notes),
-            ),
-            axis=axis,
-            slices=kept,
-            drawn=drawn,
-            count=canonical.size[GRID_AXIS[axis]],
-            intensity=intensity,
-            field=volume_field(canonical, intensity, axis),
-            standard=measure_standard(canonical, axis),
-            overview=Overview.of(canonical, axis, intensity) if overview else None,
+        own = replace(
+            image, voxels=_drawing_of(_keep(drawing, axis, kept), drawn), name=name,
+            modality="other", notes=(*labels.notes, *notes),
+            segments={v: _segment(v, names, known) for v in sorted(drawn)},
         )
+        measured = _measured(canonical, axis, intensity, overview)
+        return cls(image, own, axis, kept, drawn, intensity=intensity, **measured)
 
     def save(self, path: str | Path) -> None:
         """Keep this support in one .nrrd file, from which ``load`` makes the same one anywhere.
@@ -254,6 +224,54 @@ def _drawing_notes(
         for name in lost
     ]
     return (*((note,) if note else ()), *left)
+
+
+def _wanted_labels(
+    labels: Volume, volume: Volume, keep_labels: Sequence[int] | None, name: str
+) -> tuple[Volume, list[int]]:
+    """Labels on the image's grid, the wanted ones only, and which these are."""
+    if labels.is_rgb:
+        raise InputError(f"{name}: is a colour image; read it with read_labels")
+    labels = labels.with_voxels(whole_numbers(labels.voxels, name))
+    labels = resample_labels(labels, volume)
+    present = present_labels(labels.voxels)
+    if not present:
+        raise InputError(f"{name}: the mask is empty; mark the structure on at least one slice")
+    wanted = list(present) if keep_labels is None else [int(v) for v in keep_labels]
+    for value in wanted:
+        if value not in present:
+            raise InputError(
+                f"{name}: has no label {value}; it holds {', '.join(map(str, present))}"
+            )
+    if len(wanted) < len(present):
+        labels = labels.with_voxels(np.where(np.isin(labels.voxels, wanted), labels.voxels, 0))
+    return labels, wanted
+
+
+def _measured(
+    canonical: Volume, axis: str, intensity: IntensityRange, overview: bool
+) -> dict[str, Any]:
+    """What a support keeps of the whole volume."""
+    return {
+        "count": canonical.size[GRID_AXIS[axis]],
+        "field": volume_field(canonical, intensity, axis),
+        "standard": measure_standard(canonical, axis),
+        "overview": Overview.of(canonical, axis, intensity) if overview else None,
+    }
+
+
+def _axis_of(drawing: np.ndarray, canonical: Volume, axis: str) -> str:
+    if axis == "auto":
+        return drawn_axis(drawing, canonical.spacing)
+    if axis not in AXES:
+        raise InputError(f"axis {axis!r} is unknown; use auto, {', '.join(AXES)}")
+    return axis
+
+
+def _drawing_of(drawing: np.ndarray, drawn: Mapping[int, tuple[int, ...]]) -> np.ndarray:
+    """The labels that are used, in as few bytes as hold them."""
+    drawing = np.where(np.isin(drawing, list(drawn)), drawing, 0)
+    return drawing.astype(np.uint8 if max(drawn) < 256 else np.uint16)
 
 
 def _keep(voxels: np.ndarray, axis: str, kept: Sequence[int]) -> np.ndarray:

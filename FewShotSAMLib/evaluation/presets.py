@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 _PROTOCOL = {
     "protocol": "given-slices", "strategy": "slices", "axis": "axial", "folds": True,
-    "support_case": None, "papers_organs": True, "precision": "fp32",
+    "support_case": None, "papers_organs": True, "precision": "fp32", "plan": False,
 }
 
 PRESETS: Mapping[str, Mapping[str, object]] = MappingProxyType({

@@ -65,13 +65,15 @@ def judge(
     structures = judged_structures(results, work.structures, parameters)
     out = (NOT_FOUND,) if doubtful == "keep" else (NOT_FOUND, DOUBTFUL)
     gone = {s.label for s in structures if s.state in out and not work.assume_present}
-    if not gone:
-        return results, structures
+    return (_without(work, results, gone) if gone else results), structures
+
+
+def _without(work: Work, results: Sequence[SliceResult], gone: set[int]) -> list[SliceResult]:
+    """Labels taken out of the work, and of the results."""
     work.labels[np.isin(work.labels, sorted(gone))] = 0
-    empty = [
+    return [
         replace(one, present=False, area_mm2=0.0) if one.label in gone else one for one in results
     ]
-    return empty, structures
 
 
 def confidence(signals: Signals, other_patient: bool, p: JudgingParameters | None = None) -> float:

@@ -89,29 +89,33 @@ def propagate(
 ) -> list[SliceResult]:
     """Fills the work's labels from its drawn or most certain slices outwards."""
     p = parameters or PropagationParameters()
-    found: Masks = {}
-    fronts: list[Front] = []
-    drawn = {s.label: [d for d in work.drawn if d.label == s.label] for s in work.structures}
     with monitor.stage("start"):
-        for structure in work.structures:
-            for d in drawn[structure.label]:
-                mask = torch.from_numpy(np.ascontiguousarray(d.mask))[None]
-                cover = work.frame.masks_to_model(mask.to(work.device))[0, 0]
-                logits = (cover * 2 - 1) * p.certainty
-                found[structure.label, d.index] = Found(logits, 1.0, None, "support")
-    undrawn = [s for s in work.structures if not drawn[s.label]]
+        found = _drawn_masks(work, p)
+    drawn = {label for label, _ in found}
+    undrawn = [s for s in work.structures if s.label not in drawn]
     if undrawn:
-        keys = key_slices(work, undrawn, monitor, p.key_slices)
-        found.update(keys)
+        found |= key_slices(work, undrawn, monitor, p.key_slices)
     with monitor.stage("start"):
-        for structure in work.structures:
-            for label, index in list(found):
-                if label == structure.label:
-                    fronts += start_fronts(work, structure, index, found, p)
+        fronts = [
+            front for structure in work.structures for label, index in list(found)
+            if label == structure.label
+            for front in start_fronts(work, structure, index, found, p)
+        ]
         _show(work, found, {index for _, index in found}, monitor)
     _advance(work, fronts, found, monitor, p)
     with monitor.stage("labels"):
         return _write(work, found)
+
+
+def _drawn_masks(work: Work, p: PropagationParameters) -> Masks:
+    """What a person drew in this volume, structure by structure."""
+    found: Masks = {}
+    for structure in work.structures:
+        for d in (one for one in work.drawn if one.label == structure.label):
+            mask = torch.from_numpy(np.ascontiguousarray(d.mask))[None]
+            cover = work.frame.masks_to_model(mask.to(work.device))[0, 0]
+            found[d.label, d.index] = Found((cover * 2 - 1) * p.certainty, 1.0, None, "support")
+    return found
 
 
 def start_fronts(
@@ -246,15 +250,13 @@ def _arrived(
     if not inside.any():
         return None
     image = work.slices.picture(front.index + front.step).cpu().numpy()
-    alike = likeness(front.appearance, image, inside)
-    there = work.assume_present or (
-        score >= p.ends_below and still_present(front.appearance, image, inside, p.presence)
-    )
-    if not there:
+    goes_on = score >= p.ends_below and still_present(front.appearance, image, inside, p.presence)
+    if not (goes_on or work.assume_present):
         return None
+    alike = min(max(likeness(front.appearance, image, inside), 0.0), 1.0)
     signals = Signals(
-        score, dice_of(prior > 0, decoded > 0.5), min(max(alike, 0.0), 1.0),
-        _as_planned(work, front, logits), front.reverse,
+        score, dice_of(prior > 0, decoded > 0.5), alike, _as_planned(work, front, logits),
+        front.reverse,
     )
     return Found(logits, score, proposal.prompts[0], "propagated", signals)
 

@@ -158,10 +158,7 @@ class Segmenter:
                 the volume, an unknown strategy.
             Cancelled: `cancel` was set.
         """
-        if strategy not in STRATEGIES:
-            raise InputError(f"strategy {strategy!r}: unknown; use one of {', '.join(STRATEGIES)}")
-        if doubtful not in DOUBTFUL_CHOICES:
-            raise InputError(f"doubtful {doubtful!r}: unknown; use keep or drop")
+        _check_choices(strategy, doubtful)
         monitor = Monitor(progress, cancel)
         seed = self.seed if seed is None else seed
         supports = _as_list(supports)
@@ -294,6 +291,13 @@ class Segmenter:
         supports = _as_list(supports)
         query = self._preparation.query(volume, _common_axis(supports), None)
         return self._preparation.work(query, supports, canonical_range(query, None), self.seed)
+
+
+def _check_choices(strategy: str, doubtful: str) -> None:
+    if strategy not in STRATEGIES:
+        raise InputError(f"strategy {strategy!r}: unknown; use one of {', '.join(STRATEGIES)}")
+    if doubtful not in DOUBTFUL_CHOICES:
+        raise InputError(f"doubtful {doubtful!r}: unknown; use keep or drop")
 
 
 def _as_list(supports: Sequence[Support] | Support) -> Sequence[Support]:

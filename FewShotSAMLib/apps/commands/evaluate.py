@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,10 @@ def _add_cases(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label", type=int, nargs="+", action="extend", metavar="N",
         help="only these organs (default: all)",
+    )
+    parser.add_argument(
+        "--no-plan", dest="plan", action="store_false",
+        help="find structures by their looks alone, as in the papers: bodies are not aligned",
     )
     parser.set_defaults(papers_organs=False)
 
@@ -303,10 +307,13 @@ class _Adapter:
         self._segmenter, self._args = segmenter, args
         self._watched = {"progress": progress, "cancel": cancel, "window": args.window}
 
+    def _used(self, support: Support) -> Support:
+        return support if self._args.plan else replace(support, overview=None)
+
     def volume(self, case: Case, support: Support) -> np.ndarray:
         """Labels (k, j, i) of the whole case."""
         result = self._segmenter.segment(
-            case.image, [support], strategy=self._args.strategy, **self._watched
+            case.image, [self._used(support)], strategy=self._args.strategy, **self._watched
         )
         return result.labels.voxels
 
@@ -318,7 +325,7 @@ class _Adapter:
 
         result = self._segmenter.segment(
             case.image,
-            [support],
+            [self._used(support)],
             strategy=self._args.strategy,
             range=(min(indices), max(indices)),
             assume_present=True,

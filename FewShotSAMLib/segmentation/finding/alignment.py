@@ -13,6 +13,8 @@ whole numbers.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -115,28 +117,29 @@ def _first_guess(fixed: Tensor, moving: Tensor, p: AlignmentParameters) -> tuple
     middle = [[sum(ends) / 2 for ends in box] for box in boxes]
     shift = [m - s * f for f, m, s in zip(*middle, scale, strict=True)]
     soft = [_blurred(v, 1.0) for v in (fixed, moving)]
-    few = _places(fixed)[:, ::2, ::2]
-    picture = soft[0][:, ::2, ::2]
-    best: tuple[float, Tensor, Tensor] | None = None
-    for along in p.scales:
-        reach = len(fixed) * along
-        matrix = torch.diag(fixed.new_tensor([along, *scale]))
-        for start in torch.arange(-0.6 * reach, len(moving) - 0.4 * reach, 1.0).tolist():
-            offset = fixed.new_tensor([start, *shift])
-            points = few @ matrix.T + offset
-            inside = (points[..., 0] >= -0.5) & (points[..., 0] <= len(moving) - 0.5)
-            share = float(inside.float().mean())
-            if share < p.overlap:
-                continue
+    few, picture = _places(fixed)[:, ::2, ::2], soft[0][:, ::2, ::2]
+    middle_on_middle = (1.0, (len(moving) - len(fixed)) / 2)
+    tried = [(-2.0, *middle_on_middle)]  # where the support is too short for any of the shifts
+    for along, start in _starts(len(fixed), len(moving), p):
+        points = few * fixed.new_tensor([along, *scale]) + fixed.new_tensor([start, *shift])
+        inside = (points[..., 0] >= -0.5) & (points[..., 0] <= len(moving) - 0.5)
+        share = float(inside.float().mean())
+        if share >= p.overlap:
             found = _sampled(soft[1][None], points, "zeros")[0]
-            score = _correlation(picture, found, inside.float()) - 0.15 * (1 - share)
-            score -= 0.3 * abs(torch.log(torch.tensor(along)).item())
-            if best is None or score > best[0]:
-                best = (score, matrix, offset)
-    if best is None:  # the support is much shorter than the query: middle on middle
-        start = (len(moving) - len(fixed)) / 2
-        return torch.diag(fixed.new_tensor([1.0, *scale])), fixed.new_tensor([start, *shift])
-    return best[1], best[2]
+            score = _correlation(picture, found, inside.float())
+            tried.append((score - 0.15 * (1 - share) - 0.3 * abs(math.log(along)), along, start))
+    _, along, start = max(tried)
+    return torch.diag(fixed.new_tensor([along, *scale])), fixed.new_tensor([start, *shift])
+
+
+def _starts(
+    fixed: int, moving: int, p: AlignmentParameters
+) -> Iterator[tuple[float, float]]:
+    """Scales and shifts along the axis that are tried."""
+    for along in p.scales:
+        reach = fixed * along
+        for start in torch.arange(-0.6 * reach, moving - 0.4 * reach, 1.0).tolist():
+            yield along, start
 
 
 def _extent(grid: Tensor, axis: int, air: float) -> tuple[int, int]:

@@ -72,15 +72,15 @@ def find_priors(
     """
     found: dict[int, list[tuple[Tensor, float]]] = {label: [] for label in labels}
     for support in supports:
-        if not (wanted := found.keys() & support.names.keys()) or not _alignable(query, support):
-            continue
-        alignment = align(query, support.overview)
-        for label, share in _carried(alignment, support, wanted).items():
-            found[label].append((share, alignment.trust))
+        wanted = found.keys() & support.names.keys()
+        if wanted and _alignable(query, support):
+            alignment = align(query, support.overview)
+            for label, share in _carried(alignment, support, wanted).items():
+                found[label].append((share, alignment.trust))
+    sure = {label: parts for label, parts in found.items() if any(trust > 0 for _, trust in parts)}
     return {
-        label: Prior(_mean(several), max(t for _, t in several), frame, query.shape[0])
-        for label, several in found.items()
-        if any(trust > 0 for _, trust in several)
+        label: Prior(_mean(parts), max(trust for _, trust in parts), frame, query.shape[0])
+        for label, parts in sure.items()
     }
 
 
