@@ -45,14 +45,25 @@ def key_slices(
     all slices.
     """
     planned = [s for s in structures if s.label in work.priors]
+    chosen = _as_planned(work, planned, monitor, p) if planned else {}
+    unknown = [s for s in structures if s.label not in work.priors]
+    return chosen | _most_certain(work, unknown, monitor, p) if unknown else chosen
+
+
+def _as_planned(
+    work: Work, structures: Sequence[Structure], monitor: Monitor, p: KeySliceParameters
+) -> Masks:
+    """From where the body's plan expects them, the best candidates. Progress is told in slices,
+    as everywhere."""
     chosen: Masks = {}
-    for number, structure in enumerate(planned):
-        monitor.report("find", number, len(planned))
+    total = work.last - work.first + 1
+    for number, structure in enumerate(structures):
+        monitor.report("find", number * total // len(structures), total)
         with monitor.stage("find"):
             best = candidates(work, structure, work.priors[structure.label])[: p.count]
         chosen.update({(structure.label, one.index): one.found for one in best})
-    unknown = [s for s in structures if s.label not in work.priors]
-    return chosen | _most_certain(work, unknown, monitor, p) if unknown else chosen
+    monitor.report("find", total, total)
+    return chosen
 
 
 def _most_certain(

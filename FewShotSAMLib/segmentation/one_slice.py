@@ -15,6 +15,7 @@ from ..prompting.encoded_slices import EncodedSlices
 from ..prompting.interfaces import Proposal
 from ..prompting.point_prompts import PointPrompts
 from ..prompting.refinement import mask_prompt_logits, open_masks
+from .finding.expected import Guide, guided
 from .independent import PRESENT
 from .results import SliceResult
 from .slices import SliceMasks, certainty, clean, decode, only, segment_slices
@@ -42,18 +43,21 @@ def segment_one(work: Work, index: int, given: Mapping[int, PointPrompts]) -> On
     """
     _check(work, index, given)
     encoded = work.slices.one(index)
-    proposals = work.propose(encoded)
+    proposals, guides = guided(work, encoded, [index], work.structures)
     found, points, scores = {}, {}, {}
-    for structure, proposal in zip(work.structures, proposals, strict=True):
+    for structure, proposal, plan in zip(work.structures, proposals, guides, strict=True):
         label, by_person = structure.label, structure.label in given
         chosen = _seen(work, structure.name, given[label]) if by_person else proposal.prompts[0]
         points[label], scores[label] = chosen, 0.0
         if by_person and not len(chosen.positives):
             continue
-        masks = _masks(work, encoded, proposal, chosen, by_person)
+        masks = (
+            _pointed(work, encoded, proposal, chosen) if by_person
+            else _proposed(work, encoded, proposal, plan)
+        )
         model = work.slices.encoders.model
         scores[label] = certainty(model, masks.quality[0], proposal.affinity[0])
-        if by_person or scores[label] >= PRESENT:
+        if by_person or (scores[label] >= PRESENT and (plan is None or bool(plan.expected[0]))):
             found[label] = masks.logits[0]
     pixels = work.write(index, found)
     return OneSlice(
@@ -69,19 +73,28 @@ def segment_one(work: Work, index: int, given: Mapping[int, PointPrompts]) -> On
     )
 
 
-def _masks(
-    work: Work, encoded: EncodedSlices, proposal: Proposal, points: PointPrompts, by_person: bool
+def _proposed(
+    work: Work, encoded: EncodedSlices, proposal: Proposal, plan: Guide | None
 ) -> SliceMasks:
-    """The mask of one structure.
+    """The mask of one structure from the method's points. One component is kept, the one that the
+    confidence map backs."""
+    picture = torch.zeros(1, dtype=torch.long, device=work.device)
+    return segment_slices(
+        work.slices.encoders.model, encoded, picture, proposal.prompts, proposal.confidence,
+        work.method.masks, None if plan is None else plan.masks,
+    )
 
-    Of a mask from chosen points one component is kept, the one that the confidence map backs. A
-    person's points say themselves which components are meant, and the map stays out of decoding:
+
+def _pointed(
+    work: Work, encoded: EncodedSlices, proposal: Proposal, points: PointPrompts
+) -> SliceMasks:
+    """The mask of one structure from a person's points.
+
+    They say themselves which components are meant, and the confidence map stays out of decoding:
     models that read it believe it more than points that contradict it.
     """
     model, p = work.slices.encoders.model, work.method.masks
     picture = torch.zeros(1, dtype=torch.long, device=work.device)
-    if not by_person:
-        return segment_slices(model, encoded, picture, [points], proposal.confidence, p)
     share = {"roi_size": work.frame.size, "mask_index": p.mask_index}
     first = decode(model, encoded, picture, [points], **share)
     kept = _pointed_at(first.logits, points, proposal, work)

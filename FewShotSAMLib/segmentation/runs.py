@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..prompting.encoded_slices import EncodedSlices
 from ..prompting.interfaces import Proposal
-from .finding.expected import Guide, guide
+from .finding.expected import Guide, guided
 from .monitor import Monitor
 from .slices import SliceMasks, Structure, certainty, segment_slices
 from .work import Work
@@ -79,11 +79,7 @@ def _segmented(
 ) -> Run:
     with monitor.stage("prompts"):
         indices = range(first, first + len(encoded))
-        guides = [guide(work, structure, indices) for structure in structures]
-        proposals = [
-            work.method.propose(encoded, structure.kept, None if g is None else g.near)
-            for structure, g in zip(structures, guides, strict=True)
-        ]
+        proposals, guides = guided(work, encoded, indices, structures)
     with monitor.stage("decode"):
         masks = segment_slices(
             work.slices.encoders.model, encoded,

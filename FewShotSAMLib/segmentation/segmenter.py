@@ -18,6 +18,7 @@ from ..prompting.point_prompts import PointPrompts
 from ..prompting.registry import DEFAULT, check_method, load_method
 from .encoding import Encoders
 from .file_order import canonical_range, labels_in_file, result_in_file, show_in_file
+from .finding.expected import guided
 from .independent import segment_independently
 from .judging import DOUBTFUL_CHOICES, judge
 from .monitor import Monitor
@@ -234,7 +235,7 @@ class Segmenter:
         first, _ = canonical_range(query, (slice_index, slice_index))
         work = self._preparation.work(query, supports, (first, first), seed)
         encoded = work.slices.one(first)
-        proposals = work.propose(encoded)
+        proposals, _ = guided(work, encoded, [first], work.structures)
         return {
             structure.label: work.in_slice(proposal.prompts[0])
             for structure, proposal in zip(work.structures, proposals, strict=True)

@@ -104,6 +104,22 @@ def guide(
     return Guide(Near(place | ~somewhere[:, None, None]), masks, somewhere)
 
 
+def guided(
+    work: Work, encoded: EncodedSlices, indices: Sequence[int], structures: Sequence[Structure]
+) -> tuple[list[Proposal], list[Guide | None]]:
+    """What the method says of structures in some slices on their own, guided by the plan.
+
+    Args:
+        encoded: the slices `indices`.
+    """
+    guides = [guide(work, structure, indices) for structure in structures]
+    proposals = [
+        work.method.propose(encoded, structure.kept, None if g is None else g.near)
+        for structure, g in zip(structures, guides, strict=True)
+    ]
+    return proposals, guides
+
+
 def _expected(
     work: Work, prior: Prior, indices: Sequence[int], p: ExpectedParameters
 ) -> tuple[Tensor, Tensor]:
