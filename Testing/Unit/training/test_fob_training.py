@@ -235,7 +235,7 @@ def test_masks_are_warped_with_their_picture():
         mask = warped_masks(disc()[None], where)[0]
         picture = warped(disc() * 3 - 1, where, -1.0)
         assert set(mask.unique().tolist()) == {0.0, 1.0}
-        assert picture.min() == -1 and 1.9 < picture.max() <= 2
+        assert picture.min() == -1 and 1.9 < picture.max() < 2 + 1e-5
         inside = picture > 0.5
         assert 2 * (inside & mask.bool()).sum() / (inside.sum() + mask.sum()) > 0.95
 
