@@ -19,7 +19,7 @@ from .existing_results import (
 )
 from .layer_edits import Region
 from .placement import local_to_world, placed_volume, volume_affine
-from .preview import Preview, new_segment, remove_with_parts
+from .preview import Preview, add_display, new_segment, remove_with_parts
 from .segments import SegmentInfo, label_image
 
 INTO = ("new", "existing")
@@ -153,9 +153,8 @@ class ResultWriter:
         node.SetUndoEnabled(scene.GetUndoFlag())
         for label, info in self._segments.items():
             node.GetSegmentation().AddSegment(new_segment(info, label, image), info.id)
+        add_display(scene, node).SetUndoEnabled(scene.GetUndoFlag())
         node = scene.AddNode(node)
-        node.CreateDefaultDisplayNodes()
-        node.GetDisplayNode().SetUndoEnabled(scene.GetUndoFlag())
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         _place_beside(node, volume)
