@@ -96,6 +96,7 @@ class FewShotSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         if self.panel is not None:
             self.panel.close()
+            self.panel = None
             self.logic.close()
 
     def onReload(self) -> None:
@@ -116,7 +117,13 @@ class FewShotSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         runs.forget_sources()
 
     def _on_scene_is_there(self, _caller: Any, _event: Any) -> None:
-        if self.parent.isEntered:
+        import qt
+
+        # The event comes while nodes are still being added in one go, when widgets do not look.
+        qt.QTimer.singleShot(0, self._bind_if_shown)
+
+    def _bind_if_shown(self) -> None:
+        if self.panel is not None and self.parent.isEntered:
             self._bind()
 
 

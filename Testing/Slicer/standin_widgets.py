@@ -92,12 +92,18 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     defaultTerminologyEntrySettingsKey = _kept(str, "")
     edited: object = None
     undo_states = 0
+    scene: object = None
+
+    def setMRMLScene(self, scene: object) -> None:
+        self.scene = scene
 
     def segmentationNode(self) -> object:
         return self.edited
 
     def setSegmentationNode(self, node: object) -> None:
-        self.edited = node
+        """Slicer's does not look while nodes are being added in one go."""
+        if self.scene is None or not self.scene.IsBatchProcessing():
+            self.edited = node
 
     def setSourceVolumeNode(self, node: object) -> None:
         """It edits nothing."""

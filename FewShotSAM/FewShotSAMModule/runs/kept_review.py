@@ -52,16 +52,27 @@ class KeptReview:
         """Whether the segmentation has left the scene."""
         return self.node is not None and self.node.GetScene() is None
 
-    def take(self, volume: Any, run: Run, doubtful_below: float) -> None:
-        """Reviews the result of a volume; scores (0 to 1) below the limit are in doubt."""
+    def take(self, volume: Any, run: Run, doubtful_below: float) -> Callable[[], None]:
+        """Reviews the result of a volume; scores (0 to 1) below the limit are in doubt.
+
+        Returns:
+            What brings back the review from before, once the result was taken back.
+        """
+        back = self._way_back(volume, run.node)
         result, axis = run.result, array_axis(volume, run.result.axis)
         self.segment_ids = dict(run.segment_ids)
         self.show(run.node, Review.of(result.slices, result.names, axis, doubtful_below))
         self._keep()
+        return back
 
-    def take_slice(self, axis: int, run: Run, doubtful_below: float) -> None:
+    def take_slice(self, axis: int, run: Run, doubtful_below: float) -> Callable[[], None]:
         """Reviews a slice that was segmented on its own: joins the review at hand, if it is one of
-        the same segmentation and direction."""
+        the same segmentation and direction.
+
+        Returns:
+            As `take`.
+        """
+        back = self._way_back(run.volume_node, run.node)
         entries = judged(run.answer.preview.results)
         if self.node is run.node and self.review and self.review.array_axis == axis:
             self.review.update(entries)
@@ -73,6 +84,25 @@ class KeptReview:
             names = {label: info.name for label, info in run.segments.items()}
             self.show(run.node, Review(entries, names, axis, doubtful_below))
         self._keep()
+        return back
+
+    def _way_back(self, volume: Any, changed: Any) -> Callable[[], None]:
+        """Brings back the review as it is now, and what the segmentation ``changed`` keeps."""
+        node, ids, removed = self.node, dict(self.segment_ids), dict(self._removed)
+        review = self.review.to_json() if self.review else None
+        kept = changed.GetAttribute(ATTRIBUTE)
+
+        def back() -> None:
+            if changed.GetScene() is not None:
+                changed.SetAttribute(ATTRIBUTE, kept)
+            if node is not None and node.GetScene() is None:
+                self.find(volume)
+                return
+            self.segment_ids = ids
+            self.show(node, Review.from_json(review) if review else None)
+            self._removed.update(removed)
+
+        return back
 
     def show(self, node: Any, review: Review | None) -> None:
         """Another review; None for none."""
@@ -96,13 +126,6 @@ class KeptReview:
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue  # of another version, or edited by hand
             return
-
-    def forget(self, node: Any, volume: Any) -> None:
-        """A result was taken back: its review goes, whether or not its segmentation stays, and the
-        newest other one of the volume is there."""
-        if node is not None and node.GetScene() is not None:
-            node.RemoveAttribute(ATTRIBUTE)
-        self.find(volume)
 
     def slice_at(self, place: tuple[int, int, Any] | None) -> int | None:
         """The slice at a place, None where no view shows one of this direction."""

@@ -49,6 +49,35 @@ def test_the_shell_opens_closes_and_reloads(scene, monkeypatch):
     settle()
 
 
+def test_a_scene_that_is_loaded_is_bound_when_all_of_it_is_there(scene, monkeypatch):
+    application.start(scene, monkeypatch)
+    for name in WITH_QT:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    loaded = []
+
+    def fresh():
+        volume, painted = loaded or (None, None)
+        return parameters(volume=volume, supportSegmentation=painted)
+
+    module = application.shell(monkeypatch, fresh)
+    widget = module.FewShotSAMWidget(SimpleNamespace(isEntered=True))
+    widget.setup()
+    widget.enter()
+    settle()
+    scene.StartState(scene.BatchProcessState)
+    scene.StartState(scene.ImportState)
+    loaded.extend(sample_data.add_generated_abdomen((12, 48, 56), (5.0, 6.0, 16.0)))
+    scene.EndState(scene.ImportState)
+    scene.EndState(scene.BatchProcessState)
+    settle()
+    assert widget.panel.ui.segmentEditor.segmentationNode() is loaded[1]
+    assert widget.panel.ui.segmentVolumeButton.enabled
+    scene.StartState(scene.ImportState)
+    scene.EndState(scene.ImportState)
+    widget.cleanup()  # before what the scene's end has asked for
+    settle()
+
+
 def test_the_examples_of_the_logic_run(scene, monkeypatch, capsys):
     application.start(scene, monkeypatch)
     module = application.shell(monkeypatch, parameters)

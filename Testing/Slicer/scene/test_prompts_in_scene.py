@@ -115,6 +115,42 @@ def test_moving_adding_and_deleting_calls_back_and_showing_does_not(scene):
     assert len(calls) == seen
 
 
+def test_the_mouse_in_place_mode_changes_nothing(scene):
+    """There a point follows it that is not placed yet, and tells of each move."""
+    node = add_volume(scene, np.arange(210, dtype=np.int16).reshape(SIZE), PLACES["flipped"])
+    lists = PromptPoints(node)
+    told = []
+    lists.observe(lambda: told.append(lists.changed))
+    lists.show(0, 2, PointPrompts.of([[1, 2]]))
+    plane, points = SlicePlane(node, 0, 2), lists.positive_node
+    preview = points.AddControlPointWorld(plane.to_world([[2, 2]])[0].tolist())
+    told.clear()
+    for x in (2.5, 3.0):
+        place = plane.to_world([[x, 2]])[0].tolist()
+        points.SetNthControlPointPositionWorld(preview, place, points.PositionPreview)
+    assert told and not any(told)
+    points.SetNthControlPointPositionWorld(preview, place, points.PositionDefined)
+    assert lists.changed
+    assert len(lists.prompts()) == 2
+    assert not lists.changed, "what was asked for is known"
+    points.RemoveNthControlPoint(0)
+    assert lists.changed
+
+
+def test_the_list_that_new_points_go_to_stays_the_users(scene, application):
+    node = add_volume(scene, np.arange(210, dtype=np.int16).reshape(SIZE), PLACES["flipped"])
+    selection = application.GetSelectionNode()
+    line = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "a person's")
+    selection.SetReferenceActivePlaceNodeClassName("vtkMRMLMarkupsLineNode")
+    selection.SetActivePlaceNodeID(line.GetID())
+    lists = PromptPoints(node)
+    lists.show(0, 2, PointPrompts.of([[1, 2]]))
+    assert selection.GetActivePlaceNodeID() == line.GetID()
+    assert selection.GetActivePlaceNodeClassName() == "vtkMRMLMarkupsLineNode"
+    lists.remove()
+    assert selection.GetActivePlaceNodeID() == line.GetID()
+
+
 def test_points_off_the_slice_are_counted_and_left_out(scene):
     node = add_volume(scene, np.arange(210, dtype=np.int16).reshape(SIZE), PLACES["oblique"])
     lists = PromptPoints(node)
