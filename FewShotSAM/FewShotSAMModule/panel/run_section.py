@@ -13,9 +13,12 @@ from FewShotSAMLib import InputError
 
 from ..runs.kept_review import KeptReview
 from ..runs.progress_text import done_line
+from ..runs.review import DRAWN
 from ..runs.watch import RunWatch
+from ..scene.covered import hide_covered, show_covered
 from .context import Context
 from .request import Request
+from .words import breakable
 
 # Calls what is handed over once everything is there that networks need.
 Ensure = Callable[[dict[str, "str | None"], Callable[[], None]], None]
@@ -170,17 +173,23 @@ class RunSection:
         elif run.state == "cancelled":
             context.say(_("Cancelled: the scene is as it was before."))
         else:
-            context.say(run.message)
+            context.say(run.message, lasting=True)
         if not context.parameters.keepWarm:
             context.logic.worker().close()
         context.refresh()
 
     def _volume_done(self, volume: Any, run: Any) -> None:
         context, result = self._context, run.result
+        painted = context.parameters.supportSegmentation
         context.last = Written(
-            run, self._review.take(volume, run, context.parameters.doubtfulBelow)
+            run,
+            self._review.take(volume, run, context.parameters.doubtfulBelow),
+            lambda: show_covered(painted),
         )
-        context.ui.deviceText.text = result.device
+        if not self._request.from_file and run.node is not painted:
+            covered = {one.label for one in result.slices if one.present and one.source == DRAWN}
+            hide_covered(painted, [run.segments[label].id for label in sorted(covered)])
+        context.ui.deviceText.text = breakable(result.device)
         context.say(self._said_of(run))
         context.ui.reviewSection.collapsed = False
 

@@ -22,11 +22,27 @@ if TYPE_CHECKING:
 ATTRIBUTE = "FewShotSAM.Review"
 
 
+def is_result(segmentation_node: Any) -> bool:
+    """Whether a segmentation was written by a run."""
+    return segmentation_node.GetAttribute(ATTRIBUTE) is not None
+
+
 @dataclass(frozen=True)
 class Change:
     """Something that a person can take back; `undo` raises InputError when it cannot be."""
 
     undo: Callable[[], None]
+
+
+def kept_of(segmentation_node: Any) -> tuple[Review, dict[int, str]] | None:
+    """The review that a segmentation keeps, and label -> id of its segment; None for none, and for
+    one of another version or edited by hand."""
+    try:
+        content = json.loads(segmentation_node.GetAttribute(ATTRIBUTE) or "")
+        ids = {int(label): one for label, one in content["segment_ids"].items()}
+        return Review.from_json(content["review"]), ids
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 class KeptReview:
@@ -60,10 +76,30 @@ class KeptReview:
         """
         back = self._way_back(volume, run.node)
         result, axis = run.result, array_axis(volume, run.result.axis)
-        self.segment_ids = dict(run.segment_ids)
-        self.show(run.node, Review.of(result.slices, result.names, axis, doubtful_below))
+        review, ids = self._joined(run, axis, doubtful_below)
+        held = {k: v for k, v in self._removed.items() if self.node is run.node}
+        self.segment_ids = ids
+        self.show(run.node, review)
+        worked_on = {one.index for one in result.slices}
+        self._removed.update({k: v for k, v in held.items() if k not in worked_on})
         self._keep()
         return back
+
+    def _joined(self, run: Run, axis: int, below: float) -> tuple[Review, dict[int, str]]:
+        """The review of a run, and what was known before of the other slices of the segmentation
+        that it went into; and label -> segment."""
+        result, ids = run.result, dict(run.segment_ids)
+        new = Review.of(result.slices, result.names, axis, below)
+        old, old_ids = kept_of(run.node) or (None, {})
+        same = all(ids.get(label, i) == i for label, i in old_ids.items())
+        if old is None or old.array_axis != axis or not same:
+            return new, ids
+        if set(old.slices) <= set(new.slices):
+            return new, ids
+        old.names.update(new.names)
+        old.doubtful_below = below
+        old.update(judged(result.slices))
+        return old, {**old_ids, **ids}
 
     def take_slice(self, axis: int, run: Run, doubtful_below: float) -> Callable[[], None]:
         """Reviews a slice that was segmented on its own: joins the review at hand, if it is one of
@@ -116,16 +152,12 @@ class KeptReview:
         if volume is None:
             return
         for node in reversed(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")):
-            kept = node.GetAttribute(ATTRIBUTE)
-            if not kept or node.GetNodeReference("referenceImageGeometryRef") is not volume:
+            if node.GetNodeReference("referenceImageGeometryRef") is not volume:
                 continue
-            try:
-                content = json.loads(kept)
-                self.segment_ids = {int(k): v for k, v in content["segment_ids"].items()}
-                self.show(node, Review.from_json(content["review"]))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                continue  # of another version, or edited by hand
-            return
+            if (kept := kept_of(node)) is not None:
+                review, self.segment_ids = kept
+                self.show(node, review)
+                return
 
     def slice_at(self, place: tuple[int, int, Any] | None) -> int | None:
         """The slice at a place, None where no view shows one of this direction."""

@@ -8,11 +8,13 @@ import numpy as np
 import psutil
 import pytest
 from FewShotSAMModule.runs.kept_review import KeptReview
+from FewShotSAMModule.scene.segments import read_segments
 from panel_driver import (
     bare_context,
     choices,
     finish,
     found,
+    fullest,
     logic,
     parameters,
     part,
@@ -32,6 +34,37 @@ def test_one_undo_takes_a_result_back(panel):
     assert len(segmentations()) == before
     assert panel.review.review is None
     assert not ui.undoResultButton.enabled
+
+
+def test_what_the_result_covers_is_not_drawn_twice(panel):
+    ui, painted = panel.ui, panel.parameters.supportSegmentation
+    display, ids = painted.GetDisplayNode(), painted.GetSegmentation().GetSegmentIDs()
+
+    def drawn():
+        return [display.GetSegmentVisibility2DFill(one) for one in ids]
+
+    display.SetSegmentVisibility2DFill(ids[3], False)
+    k = fullest(panel.parameters.volume, painted)
+    panel.parameters.firstSlice, panel.parameters.lastSlice = k, k + 1
+    ui.segmentVolumeButton.click()
+    assert finish(panel).startswith("Done:")
+    assert drawn() == [False] * 4
+    assert not display.GetSegmentVisibility2DOutline(ids[3])
+    assert all(display.GetSegmentVisibility(one) for one in ids), "in lists and in 3-D it stays"
+    ui.undoResultButton.click()
+    assert drawn() == [True, True, True, False]
+    assert display.GetSegmentVisibility2DOutline(ids[3])
+    panel.parameters.firstSlice, panel.parameters.lastSlice = k + 1, k + 1
+    ui.segmentVolumeButton.click()
+    assert finish(panel).startswith("Done:")
+    assert drawn() == [True, True, True, False], "the marked slice was not segmented"
+    panel.parameters.firstSlice = k
+    ui.segmentVolumeButton.click()
+    assert finish(panel).startswith("Done:")
+    assert drawn() == [False] * 4
+    painted.GetSegmentation().GetSegment(ids[0]).SetName("Leber")  # somebody works on it
+    settle()
+    assert drawn() == [True, True, True, False]
 
 
 def test_cancel_leaves_the_scene_and_the_panel_as_they_were(panel):
@@ -134,6 +167,41 @@ def test_undo_of_a_slice_gives_the_review_of_the_volume_back(panel):
     assert ui.reviewStrip.columnCount == 5
 
 
+def test_the_line_on_a_volume_that_went_away_can_still_be_read(panel, scene):
+    panel.ui.segmentVolumeButton.click()
+    settle(lambda: panel.runs.watch.busy, least=0.05)
+    volume = panel.parameters.volume
+    panel.parameters.volume = None
+    scene.RemoveNode(volume)
+    finish(panel)
+    settle()
+    said = panel.ui.statusText.text
+    assert "was removed while it was in use" in said and "Choose a volume" in said
+
+
+def test_a_range_into_an_existing_result_keeps_the_rest_of_its_review(panel, scene):
+    ui, p = panel.ui, panel.parameters
+    p.into, p.output = choices.Into.existing, scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    p.overwrite = choices.Overwrite.unlocked
+    p.firstSlice, p.lastSlice = 5, 9
+    settle()
+    ui.segmentVolumeButton.click()
+    assert finish(panel).startswith("Done:"), ui.statusText.text
+    for k in (6, 9):
+        show(panel, k)
+        ui.acceptSliceButton.click()
+    assert "Slice 9 is accepted; " in ui.statusText.text
+    before = panel.review.review.entries(6)
+    p.firstSlice, p.lastSlice = 8, 10
+    settle()
+    ui.segmentVolumeButton.click()
+    assert finish(panel).startswith("Done:"), ui.statusText.text
+    review = panel.review.review
+    assert review.slices == (5, 6, 7, 8, 9, 10)
+    assert (review.decision(6), review.decision(9)) == ("accepted", "")
+    assert review.entries(6) == before
+
+
 def test_closing_the_panel_during_a_run_leaves_nothing_behind(panel):
     before = [node.GetID() for node in segmentations()]
     panel.ui.segmentVolumeButton.click()
@@ -159,7 +227,7 @@ def bare(widgets, abdomen):
     shown = part("shown_slices").ShownSlices(lambda: context.parameters, review)
     shown.painted = "axial"
     structures = part("structures_list").StructuresList(widgets, lambda skipped: None)
-    structures.show(painted, [])
+    structures.show(read_segments(painted), [])
     request = part("request").Request(context, structures, shown)
 
     def ensure(wanted, then):
