@@ -24,6 +24,10 @@ class SliceView:
         application: that logic; it is told of the view.
         orientation: "Axial", "Coronal" or "Sagittal".
         size: pixels (width, height).
+
+    Attributes:
+        asked: how often something shown has asked to be drawn anew, which in the application is
+            when it is.
     """
 
     def __init__(self, scene, application, orientation="Axial", size=(460, 380)):
@@ -63,6 +67,8 @@ class SliceView:
                 factory.RegisterDisplayableManager(manager)
         self.group = factory.InstantiateDisplayableManagers(self.renderer)
         self.group.SetMRMLDisplayableNode(self.node)
+        self.asked = 0
+        self.group.AddObserver(vtk.vtkCommand.UpdateEvent, self._on_request)
 
         mapper = vtk.vtkImageMapper()
         mapper.SetColorWindow(255)
@@ -96,6 +102,9 @@ class SliceView:
         width, height, _ = image.GetDimensions()
         values = vtk_to_numpy(image.GetPointData().GetScalars())
         return values.reshape(height, width, -1)[::-1, :, :3].copy()
+
+    def _on_request(self, _caller, _event):
+        self.asked += 1
 
     def pixel_of(self, point):
         """(row, column) of the picture that shows a RAS point of the world."""

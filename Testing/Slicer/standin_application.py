@@ -57,7 +57,15 @@ def _shown(thing: Any) -> Any:
 
 
 def _real(thing: Any) -> Any:
+    if thing is _Widget:
+        return QtWidgets.QWidget
     return thing.real if isinstance(thing, PythonQt) else thing
+
+
+class _Widget(QtWidgets.QWidget):
+    @staticmethod
+    def setTabOrder(before: PythonQt, after: PythonQt) -> None:
+        QtWidgets.QWidget.setTabOrder(_real(before), _real(after))
 
 
 class _Timer(PythonQt):
@@ -89,10 +97,12 @@ def _qt() -> ModuleType:
     module = ModuleType("qt")
     for name in (
         "QListWidgetItem", "QTableWidgetItem", "QAbstractItemView", "QHeaderView", "QLineEdit",
+        "QTableView",
     ):  # fmt: skip
         setattr(module, name, getattr(QtWidgets, name))
     for name in ("QPixmap", "QIcon", "QColor", "QBrush"):
         setattr(module, name, getattr(QtGui, name))
+    module.QComboBox, module.QWidget = QtWidgets.QComboBox, _Widget
     module.Qt, module.QTimer = QtCore.Qt, _Timer
     module.QApplication = SimpleNamespace(clipboard=lambda: _Clipboard)
     module.QFileDialog = FileDialog
@@ -154,6 +164,45 @@ class Parameters:
         del self.bindings[tag]
 
 
+class Layout:
+    """The layout manager: slice views, and a signal when others are shown."""
+
+    def __init__(self, scene: Any) -> None:
+        self._scene, self._views, self._slots = scene, {}, []
+
+    def sliceViewNames(self) -> list[str]:
+        return list(self._views)
+
+    def sliceWidget(self, name: str) -> Any:
+        return self._views.get(name)
+
+    def connect(self, signature: str, slot: Callable[[int], None]) -> None:
+        assert signature == "layoutChanged(int)"
+        self._slots.append(slot)
+
+    def disconnect(self, signature: str, slot: Callable[[int], None]) -> None:
+        assert signature == "layoutChanged(int)"
+        self._slots.remove(slot)
+
+    def add(self, name: str, direction: str) -> Any:
+        """Another slice view; returns its node. Says nothing."""
+        node = self._scene.AddNewNodeByClass("vtkMRMLSliceNode", name)
+        node.SetLayoutName(name)
+        node.SetOrientation(direction)
+        node.SetMappedInLayout(1)
+        composite = self._scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode", name)
+        composite.SetLayoutName(name)
+        self._views[name] = SimpleNamespace(
+            mrmlSliceNode=lambda: node, mrmlSliceCompositeNode=lambda: composite
+        )
+        return node
+
+    def change(self) -> None:
+        """Tells that another layout is shown."""
+        for slot in list(self._slots):
+            slot(1)
+
+
 def start(scene: Any, monkeypatch: Any) -> None:
     """Makes `slicer` and `qt` look like the application's, until the test ends."""
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
@@ -162,19 +211,9 @@ def start(scene: Any, monkeypatch: Any) -> None:
     words.tr = lambda text: text
     monkeypatch.setitem(sys.modules, "slicer.i18n", words)
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
-    views = {}
+    manager = Layout(scene)
     for name, direction in (("Red", "Axial"), ("Yellow", "Sagittal"), ("Green", "Coronal")):
-        node = scene.AddNewNodeByClass("vtkMRMLSliceNode", name)
-        node.SetLayoutName(name)
-        node.SetOrientation(direction)
-        node.SetMappedInLayout(1)
-        composite = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode", name)
-        composite.SetLayoutName(name)
-        views[name] = SimpleNamespace(
-            mrmlSliceNode=lambda node=node: node,
-            mrmlSliceCompositeNode=lambda composite=composite: composite,
-        )
-    manager = SimpleNamespace(sliceViewNames=lambda: list(views), sliceWidget=views.get)
+        manager.add(name, direction)
     monkeypatch.setattr(
         slicer, "app",
         SimpleNamespace(
@@ -203,7 +242,12 @@ class _ScriptedPart:
         """Slicer's node in the scene."""
 
     def onReload(self) -> None:
-        """Slicer reads the file again."""
+        """Slicer reads the file again and sets up a widget of what it finds, in the same place."""
+        sys.modules.pop("FewShotSAM", None)
+        module = importlib.import_module("FewShotSAM")
+        widget = module.FewShotSAMWidget(self.parent)
+        widget.setup()
+        slicer.modules.FewShotSAMWidget = widget
 
 
 def shell(monkeypatch: Any, parameters: Callable[[], Parameters]) -> ModuleType:

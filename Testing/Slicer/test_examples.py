@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,45 @@ def test_it_says_what_is_missing(scene, tmp_path, capsys, monkeypatch):
     arguments = [str(tmp_path / name) for name in ("support.nrrd", "volumes", "results")]
     assert script["main"]([*arguments, "--model", "fast"]) == 2
     assert "missing: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["SUPPORT", "nowhere", "results"], "nowhere: there is no such folder"),
+        (["SUPPORT", "volumes", "results", "--model", "biggest"], "biggest"),
+        (["gone.nrrd", "volumes", "results"], "gone.nrrd"),
+        (["SUPPORT", "volumes", "SUPPORT/results"], "SUPPORT"),
+        (["--nonsense"], ""),
+    ],
+)
+def test_what_cannot_be_used_ends_the_application_with_one_line(
+    scene, tmp_path, monkeypatch, capsys, arguments, said
+):
+    patient = abdomen(**SMALL)
+    support = tmp_path / "support.nrrd"
+    Support.from_labels(patient.image, patient.marked(4), axis="axial").save(support)
+    (tmp_path / "volumes").mkdir()
+    given = [one.replace("SUPPORT", "support.nrrd") for one in arguments]
+    assert exit_status(monkeypatch, tmp_path, given) == 2
+    printed = capsys.readouterr().out
+    assert said.replace("SUPPORT", "support.nrrd") in printed
+    assert printed.count("\n") == (1 if said else 0), printed
+
+
+def test_whatever_happens_the_application_ends(scene, tmp_path, monkeypatch, capsys):
+    """Slicer stays open after an exception in a script."""
+    monkeypatch.setitem(sys.modules, "FewShotSAMLib", None)
+    assert exit_status(monkeypatch, tmp_path, ["support.nrrd", "volumes", "results"]) == 1
+    assert "FewShotSAMLib" in capsys.readouterr().err
+
+
+def exit_status(monkeypatch, folder, arguments):
+    """What the script ends the application with."""
+    ended = []
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+    monkeypatch.setattr(slicer, "app", object(), raising=False)
+    monkeypatch.setattr(slicer.util, "exit", ended.append, raising=False)
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    return ended[0]

@@ -13,8 +13,9 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("torch", reason="segmenting needs PyTorch")
 
 from FewShotSAMModule import self_test  # noqa: E402
-from FewShotSAMModule.runs import logic  # noqa: E402
+from FewShotSAMModule.runs import logic, sample_abdomen  # noqa: E402
 from FewShotSAMModule.scene import sample_data  # noqa: E402
+from FewShotSAMModule.scene.results import ResultWriter  # noqa: E402
 from FewShotSAMModule.scene.segments import read_segments  # noqa: E402
 from FewShotSAMModule.scene.slice_edits import read_slice  # noqa: E402
 from FewShotSAMModule.scene.volumes import read_volume_node  # noqa: E402
@@ -87,7 +88,7 @@ def test_sample_data_is_registered_with_checksums(monkeypatch):
         )
     )
     monkeypatch.setitem(__import__("sys").modules, "SampleData", stand_in)
-    sample_data.register_sample_data()
+    sample_abdomen.register_sample_data()
     assert len(registered) == 2
     for source in registered:
         if source["uris"]:
@@ -96,3 +97,26 @@ def test_sample_data_is_registered_with_checksums(monkeypatch):
             assert source["uris"].endswith(digest)
         else:
             assert source["customDownloader"]
+
+
+def test_the_generated_abdomen_is_made_by_the_process_and_shown(scene, monkeypatch):
+    from FewShotSAMLib.phantom.abdomen import abdomen
+
+    shown, ticks = [], []
+    manager = SimpleNamespace()
+    monkeypatch.setattr(
+        slicer, "app",
+        SimpleNamespace(layoutManager=lambda: manager, processEvents=lambda: ticks.append(1)),
+        raising=False,
+    )  # fmt: skip
+    monkeypatch.setattr(
+        slicer.util, "setSliceViewerLayers", lambda **layers: shown.append(layers), raising=False
+    )
+    shape, spacing = (12, 48, 56), (5.0, 6.0, 16.0)
+    volume, marked = sample_abdomen.show_generated_abdomen(shape, spacing)
+    assert np.array_equal(read_volume_node(volume).voxels, abdomen(shape, spacing).image.voxels)
+    assert marked.GetName() == "Marked slice" and len(read_segments(marked)) == 4
+    assert shown == [{"background": volume, "fit": True}]
+    assert ticks, "the window stays at hand meanwhile"
+    writer = ResultWriter(volume, {1: read_segments(marked)[0]})
+    assert writer.commit(np.zeros(shape, np.uint8)).GetName() == "Generated abdomen FewShotSAM"

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from .steps import Step
 
 
+_YIELD = 0.02
+
+
 class Background:
     """Runs something that raises `InstallError` or `InstallCancelled` in a thread; ask it from a
     timer.
@@ -25,7 +28,16 @@ class Background:
     def __init__(self, work: Callable[[], None]) -> None:
         self.over, self.problem, self.cancelled = False, "", False
         self._work = work
-        threading.Thread(target=self._run, name="FewShotSAM installation", daemon=True).start()
+        self._thread = threading.Thread(
+            target=self._run, name="FewShotSAM installation", daemon=True
+        )
+        self._thread.start()
+
+    def poll(self) -> bool:
+        """Whether it is over. Waits 20 ms for it: the main thread of an application may keep
+        Python's lock otherwise, and the thread would not get on."""
+        self._thread.join(_YIELD)
+        return self.over
 
     def _run(self) -> None:
         try:

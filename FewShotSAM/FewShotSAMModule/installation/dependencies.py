@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .needed_networks import needed_networks, package_group, reads_checkpoint
-from .steps import PackageStep, Pip, Step, TorchStep, WeightsStep, choose_pip, is_found
+from .steps import Fetch, PackageStep, Pip, Step, TorchStep, WeightsStep, choose_pip, is_found
 
 if TYPE_CHECKING:
     from FewShotSAMLib.weights.store import WeightStore
@@ -144,6 +144,7 @@ def steps(
     pip: Pip | None = None,
     torch_logic: Callable[[], Any] | None = None,
     store: WeightStore | None = None,
+    fetch: Fetch | None = None,
 ) -> list[Step]:
     """One step for each thing that is missing, to be run in this order.
 
@@ -151,11 +152,12 @@ def steps(
         lacking: from `missing`; after a failure or a cancel, ask again: what is there is left out.
         pip, torch_logic, store: for tests; by default Slicer's, the PyTorch extension's and the
             user's own.
+        fetch: see `WeightsStep`.
     """
 
     def step(one: Missing) -> Step:
         if one.kind == WEIGHTS:
-            return WeightsStep(one.name, store or _store(), _mirror())
+            return WeightsStep(one.name, store or _store(), _mirror(), fetch)
         if one.name == "torch":
             return TorchStep(one.text.partition(">=")[2], torch_logic)
         return _package_step(one, pip or _slicer_pip())

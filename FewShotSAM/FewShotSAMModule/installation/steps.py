@@ -55,6 +55,8 @@ class Step(Protocol):
 
 
 Pip = Callable[[Sequence[str]], None]
+# Takes an entry of the catalogue, a folder, and keywords mirror, source, progress and cancel.
+Fetch = Callable[..., None]
 
 
 def choose_pip(slicer: Any) -> Pip:
@@ -172,16 +174,20 @@ class WeightsStep:
         name: as in the catalogue.
         store: where it goes.
         mirror: address of a mirror, or "".
+        fetch: downloads or takes a file in another process, see `runs.weights_fetch`; None does
+            it in this one.
     """
 
     in_background = True
 
-    def __init__(self, name: str, store: WeightStore, mirror: str = "") -> None:
+    def __init__(
+        self, name: str, store: WeightStore, mirror: str = "", fetch: Fetch | None = None
+    ) -> None:
         entry = store.known.weight_file(name)
         self.title = f"weights of {name} ({entry.size_text})"
         self.name = name
         self.progress: tuple[int, int | None] | None = None
-        self._store, self._mirror = store, mirror
+        self._store, self._mirror, self._fetch = store, mirror, fetch
         self._cancel = threading.Event()
 
     def run(self) -> None:
@@ -189,10 +195,12 @@ class WeightsStep:
         from FewShotSAMLib import InputError
         from FewShotSAMLib.weights.downloads import DownloadCancelled
 
+        asked = {"mirror": self._mirror, "progress": self._tell, "cancel": self._cancel}
         try:
-            self._store.download(
-                self.name, mirror=self._mirror, progress=self._tell, cancel=self._cancel
-            )
+            if self._fetch is None:
+                self._store.download(self.name, **asked)
+            else:
+                self._fetch(self._store.known.weight_file(self.name), self._store.folder, **asked)
         except DownloadCancelled as problem:
             raise InstallCancelled(self.title) from problem
         except (InputError, OSError) as problem:
@@ -207,7 +215,11 @@ class WeightsStep:
         from FewShotSAMLib import InputError
 
         try:
-            self._store.install(self.name, Path(path))
+            if self._fetch is None:
+                self._store.install(self.name, Path(path))
+            else:
+                entry = self._store.known.weight_file(self.name)
+                self._fetch(entry, self._store.folder, source=Path(path))
         except (InputError, OSError) as problem:
             raise InstallError(f"weights of {self.name}: {_reason(problem)}") from problem
 

@@ -29,7 +29,7 @@ class Context:
         logic: a `FewShotSAMLogic`.
         place: which slice of the volume is shown, or None.
         view: the slice view of the slices along an array axis, or None.
-        say: shows one line under the buttons.
+        say: shows one line under the buttons; with ``lasting=True`` hints do not take its place.
         refresh: applies what may be done now to all widgets; refresh_soon: once for many calls.
         job: what is going on, one of the words of `state`.
         parameters: the `FewShotSAMParameters`; None while the scene is closed.
@@ -40,7 +40,7 @@ class Context:
     logic: Any
     place: Callable[[], Place | None]
     view: Callable[[int], Any]
-    say: Callable[[str], None]
+    say: Callable[..., None]
     refresh: Callable[[], None]
     refresh_soon: Callable[[], None]
     job: Callable[[], str]

@@ -11,7 +11,12 @@ import slicer
 
 from FewShotSAMLib import InputError
 
+from ..runs.kept_review import is_result
+from ..scene.covered import show_covered
 from ..scene.painted import painted_axis
+from ..scene.preview import PREVIEW_ATTRIBUTE
+from ..scene.segments import read_segments
+from ..scene.structures import support_segments
 from .choices import SupportSource
 from .context import Context
 from .shown_slices import ShownSlices
@@ -46,14 +51,19 @@ class InputsSection(slicer.util.VTKObservationMixin):
         _typed(ui.supportFileEdit).connect("textChanged(QString)", self._on_support_file)
         _typed(ui.fobWeightsEdit).connect("textChanged(QString)", self._on_fob_weights)
 
-    def choose_volume(self) -> None:
-        """The first one of the scene, where none is chosen."""
-        parameters = self._context.parameters
-        if parameters.volume is None:
+    def choose(self) -> None:
+        """Where nothing is chosen: the first volume of the scene, and the segmentation of that
+        volume if there is exactly one."""
+        p = self._context.parameters
+        if p.volume is None:
             # Label maps are scalar volumes too.
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
             plain = (v for v in volumes if not v.IsA("vtkMRMLLabelMapVolumeNode"))
-            parameters.volume = next(plain, None)
+            p.volume = next(plain, None)
+        if p.volume is not None and p.supportSegmentation is None:
+            painted = [one for one in _segmentations_of(p.volume) if not is_result(one)]
+            if len(painted) == 1:
+                p.supportSegmentation = painted[0]
 
     def show_unbound(self) -> None:
         """Shows the parameters that no `SlicerParameterName` binds; a script or a scene that was
@@ -71,13 +81,19 @@ class InputsSection(slicer.util.VTKObservationMixin):
         if self._seen != before:
             self._show_segmentation()
             editor.setSegmentationNode(p.supportSegmentation)
-            editor.setSourceVolumeNode(p.volume)
+            if p.supportSegmentation is not None:  # without one it takes no volume
+                editor.setSourceVolumeNode(p.volume)
             self._another(p.volume is not before[0])
 
     def forget(self) -> None:
         """The scene goes away."""
         self._seen = (None, None)
-        self._context.ui.segmentEditor.setSegmentationNode(None)
+        editor = self._context.ui.segmentEditor
+        editor.setActiveEffect(None)
+        # In this order: a volume that it keeps without a segmentation it asks for in vain later.
+        if editor.segmentationNode() is not None:
+            editor.setSourceVolumeNode(None)
+        editor.setSegmentationNode(None)
 
     def close(self) -> None:
         """The widget goes away."""
@@ -104,23 +120,35 @@ class InputsSection(slicer.util.VTKObservationMixin):
         p = self._context.parameters
         if p is None:
             return
-        self.structures.show(p.supportSegmentation, p.skippedStructures)
         self._shown.painted = None
         try:
-            self._shown.painted = self._painted()
+            if p.supportSource is SupportSource.file:
+                self._list_file(Path(p.supportFile))
+            else:
+                self._list_segments()
         except InputError as problem:
             self._context.say(str(problem))
         self._context.refresh()
 
-    def _painted(self) -> str | None:
+    def _list_file(self, path: Path) -> None:
+        from FewShotSAMLib import Support
+
+        self.structures.show([], ())
+        if path.is_file():
+            support = Support.load(path)
+            self.structures.show(support_segments(support), ())
+            self._shown.painted = support.axis
+
+    def _list_segments(self) -> None:
         p = self._context.parameters
-        if p.supportSource is SupportSource.file:
-            return _file_axis(p.supportFile)
-        if p.volume is None or p.supportSegmentation is None:
-            return None
-        return painted_axis(p.volume, p.supportSegmentation, self.structures.chosen)
+        drawn = p.supportSegmentation
+        self.structures.show(read_segments(drawn) if drawn else [], p.skippedStructures)
+        if p.volume is not None and drawn is not None:
+            self._shown.painted = painted_axis(p.volume, drawn, self.structures.chosen)
 
     def _on_segments(self, _caller: Any, _event: Any) -> None:
+        if (p := self._context.parameters) is not None:
+            show_covered(p.supportSegmentation)  # to be seen while painting
         self._list_soon.start()
 
     def _on_segmentation(self, node: Any) -> None:
@@ -141,10 +169,14 @@ class InputsSection(slicer.util.VTKObservationMixin):
         self._list()
 
 
-def _file_axis(path: str) -> str | None:
-    from FewShotSAMLib import Support
-
-    return Support.load(path).axis if path and Path(path).is_file() else None
+def _segmentations_of(volume: Any) -> list[Any]:
+    """Those that were painted on a volume, but for the previews of runs."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    return [
+        node for node in nodes
+        if node.GetNodeReference(role) is volume and not node.GetAttribute(PREVIEW_ATTRIBUTE)
+    ]  # fmt: skip
 
 
 def _typed(path_edit: Any) -> Any:

@@ -20,7 +20,9 @@ from ..installation import dependencies
 from ..installation.background import Background, step_line
 from ..installation.dependencies import PACKAGE, WEIGHTS
 from ..installation.steps import InstallCancelled, InstallError, Step
+from ..runs.weights_fetch import fetch_weights
 from .context import Context
+from .words import breakable
 
 _EVERY_MS = 100
 
@@ -85,7 +87,7 @@ class InstallationSection:
             if then is not None:
                 then()
         elif self._agrees():
-            self._steps = dependencies.steps(self._missing)
+            self._steps = dependencies.steps(self._missing, fetch=fetch_weights)
             self._then, self._cancelled = then, False
             self._next()
         else:
@@ -183,7 +185,7 @@ class InstallationSection:
             self._timer.stop()
 
     def _look_at_step(self) -> None:
-        if not self._background.over:
+        if not self._background.poll():
             if self._step is not None:
                 self._context.say(step_line(self._step))
             return
@@ -207,7 +209,7 @@ class InstallationSection:
 
     def _show_device(self, about: dict[str, Any]) -> None:
         text = "{device} ({reason}), {memory}" if about["device"] else "{reason}"
-        self._context.ui.deviceText.text = text.format(**about)
+        self._context.ui.deviceText.text = breakable(text.format(**about))
 
     def _show_report(self, report: dict[str, Any]) -> None:
         self._context.ui.installationText.plainText = report["text"]
@@ -220,7 +222,7 @@ class InstallationSection:
         if not folder:
             return
         lacking = [one for one in self._missing if one.kind == WEIGHTS]
-        steps = dependencies.steps(lacking)
+        steps = dependencies.steps(lacking, fetch=fetch_weights)
 
         def take() -> None:
             for step in steps:

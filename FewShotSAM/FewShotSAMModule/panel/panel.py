@@ -17,10 +17,13 @@ from slicer.i18n import tr as _
 
 from ..installation.needed_networks import is_fob_weights
 from ..runs.kept_review import KeptReview
+from ..scene.covered import show_covered
 from . import state as states
 from .context import Context
+from .editor_tools import EditorTools
 from .inputs_section import InputsSection
 from .installation_section import InstallationSection
+from .keyboard import make_reachable
 from .prompts_section import PromptsSection
 from .request import Request
 from .review_section import ReviewSection
@@ -29,6 +32,7 @@ from .shown_slices import ShownSlices
 from .state import Facts, panel_state
 from .support_section import SupportSection
 from .timers import once_timer
+from .words import breakable
 
 _REST_MS = 50
 
@@ -45,7 +49,7 @@ class Panel(slicer.util.VTKObservationMixin):
         slicer.util.VTKObservationMixin.__init__(self)
         self.ui = ui
         self._bound = None
-        self._hint = ""
+        self._hint = self._lasting = ""
         self._soon = once_timer(_REST_MS, self.refresh)
         self.review = KeptReview()
         self.shown = ShownSlices(lambda: self.parameters, self.review)
@@ -54,6 +58,8 @@ class Panel(slicer.util.VTKObservationMixin):
             refresh=self.refresh, refresh_soon=self.refresh_soon, job=self.job,
         )  # fmt: skip
         self._build_sections()
+        make_reachable(ui)
+        self.tools = EditorTools(ui)
         ui.segmentEditor.defaultTerminologyEntrySettingsKey = "FewShotSAM/DefaultTerminologyEntry"
         ui.copyPythonButton.connect("clicked(bool)", self._on_copy)
         ui.cancelButton.connect("clicked(bool)", self._on_cancel)
@@ -80,9 +86,11 @@ class Panel(slicer.util.VTKObservationMixin):
         """The module is shown."""
         self.ui.segmentEditor.setupViewObservations()
         self.ui.segmentEditor.installKeyboardShortcuts()
-        self.removeObservers(self._on_view)
-        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._on_view)
+        self._observe_views()
+        if (layout := slicer.app.layoutManager()) is not None:
+            layout.connect("layoutChanged(int)", self._on_layout)
+        self.inputs.choose()
+        self.inputs.show()
         self.refresh()
         if self.parameters.keepWarm:
             self.installation.greet()
@@ -93,7 +101,19 @@ class Panel(slicer.util.VTKObservationMixin):
         self.ui.segmentEditor.setActiveEffect(None)
         self.ui.segmentEditor.uninstallKeyboardShortcuts()
         self.ui.segmentEditor.removeViewObservations()
+        if (layout := slicer.app.layoutManager()) is not None:
+            layout.disconnect("layoutChanged(int)", self._on_layout)
         self.removeObservers(self._on_view)
+
+    def _observe_views(self) -> None:
+        self.removeObservers(self._on_view)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._on_view)
+
+    def _on_layout(self, _layout: int) -> None:
+        """Another layout may have views that were not there before."""
+        self._observe_views()
+        self.refresh_soon()
 
     def close(self) -> None:
         """The widget goes away."""
@@ -121,7 +141,7 @@ class Panel(slicer.util.VTKObservationMixin):
         self._bound = parameters.connectGui(self.ui)
         self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._on_modified)
         self.inputs.show_unbound()
-        self.inputs.choose_volume()
+        self.inputs.choose()
         self.inputs.show()
         self.refresh()
 
@@ -148,9 +168,14 @@ class Panel(slicer.util.VTKObservationMixin):
         """Whether neither a run nor an installation is going on."""
         return self.context.idle
 
-    def say(self, text: str) -> None:
-        """One line under the buttons."""
-        self.ui.statusText.text = text
+    def say(self, text: str, lasting: bool = False) -> None:
+        """One line under the buttons.
+
+        Args:
+            lasting: a hint is put behind it and not in its place.
+        """
+        self._lasting = text if lasting else ""
+        self.ui.statusText.text = breakable(text)
 
     def facts(self) -> Facts:
         """What there is at this moment."""
@@ -159,6 +184,7 @@ class Panel(slicer.util.VTKObservationMixin):
             **self._choices(),
             segments=len(self.structures.segments),
             chosen=len(self.structures.chosen),
+            some=bool(self.ui.someStructuresBox.checked),
             job=self.job(),
             slices=self.shown.count(),
             current_slice=place[1] if place else None,
@@ -211,8 +237,9 @@ class Panel(slicer.util.VTKObservationMixin):
         self.ui.segmentSliceButton.toolTip = state.slice_hint or _("Segment the slice shown")
         # A hint goes when what it asked for is done; what a run said stays.
         if self.idle and (state.hint or self.ui.statusText.text == self._hint):
-            self.say(state.hint)
-            self._hint = state.hint
+            kept = self._lasting if state.hint else ""
+            self._hint = breakable(f"{kept} {state.hint}".strip())
+            self.ui.statusText.text = self._hint
 
     def refresh_soon(self, *_: Any) -> None:
         """Many events, one refresh."""
@@ -237,6 +264,7 @@ class Panel(slicer.util.VTKObservationMixin):
         if self.parameters is None:
             return
         if self.review.gone:
+            show_covered(self.parameters.supportSegmentation)
             self.review.find(self.context.volume)
         self.refresh_soon()
 

@@ -21,9 +21,14 @@ class SegmentSlice(Protocol):
     """Segments the slice that is shown; see `RunSection.segment_slice`."""
 
     def __call__(
-        self, prompts: Any = None, *, commit: bool = True, done: Callable[[Any], None] | None = None
+        self,
+        prompts: Any = None,
+        *,
+        commit: bool = True,
+        done: Callable[[Any], None] = ...,
+        undone: Callable[[], None] = ...,
     ) -> None:
-        """``done`` is called with the run."""
+        """``done`` is called with the run, ``undone`` when what it wrote was taken back."""
         ...
 
 
@@ -41,7 +46,8 @@ class PromptsSection:
         self._before: list[tuple[Any, str | None, float]] = []
         self._answer: Any = None
         self._place: tuple[int, int] | None = None
-        self._changed: dict[int, Any] = {}
+        self._chosen: dict[int, Any] = {}  # points by label, as the method put them
+        self._changed: dict[int, Any] = {}  # and as a person did
         ui = context.ui
         ui.showPromptsBox.connect("toggled(bool)", lambda _: self._look())
         ui.showConfidenceBox.connect("toggled(bool)", lambda _: self._look())
@@ -99,7 +105,8 @@ class PromptsSection:
     def _run_again(self) -> None:
         """A point was moved, added or deleted, and rests."""
         label = self._label()
-        if label is None or self._points is None:
+        # Where points can be placed the mouse moves one that is not placed yet.
+        if label is None or self._points is None or not self._points.changed:
             return
         if self._context.running:
             self._rest.start()
@@ -107,15 +114,18 @@ class PromptsSection:
         place = self._context.place()
         if place is None or place[:2] != self._place:
             return
+        before = place[:2], dict(self._changed)
         self._changed[label] = self._points.prompts()
-        self._segment(dict(self._changed), done=self._take_again)
+        self._segment(
+            dict(self._changed), done=self._take_again, undone=lambda: self._put_back(*before)
+        )
 
     def _take(self, run: Any, place: tuple[int, int]) -> None:
         # Meanwhile the boxes may have been unticked, or the view may have gone to another slice,
         # whose points are asked for next.
         if not self._wanted or self._place != place:
             return
-        self._answer = run.answer
+        self._answer, self._chosen = run.answer, dict(run.answer.prompts)
         box = self._context.ui.promptStructureBox
         before = box.currentText
         blocked = box.blockSignals(True)
@@ -133,6 +143,12 @@ class PromptsSection:
             self._answer = run.answer
             self._show_overlay()
 
+    def _put_back(self, place: tuple[int, int], changed: dict[int, Any]) -> None:
+        """What moved points gave was taken back, and so is their moving."""
+        if self.shown and place == self._place:
+            self._changed = dict(changed)
+            self._show()
+
     def _label(self) -> int | None:
         data = self._context.ui.promptStructureBox.currentData
         return None if data is None else int(data)
@@ -145,7 +161,7 @@ class PromptsSection:
             if self._points is None:
                 self._points = PromptPoints(context.volume)
                 self._points.observe(self._rest.start)
-            self._points.show(*self._place, self._changed.get(label, self._answer.prompts[label]))
+            self._points.show(*self._place, self._changed.get(label, self._chosen[label]))
         elif self._points is not None:
             self._points.remove()
             self._points = None

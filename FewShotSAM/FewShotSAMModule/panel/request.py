@@ -36,7 +36,7 @@ class Request:
         p, structures = self._context.parameters, self._structures
         every = len(structures.chosen) == len(structures.segments)
         return {
-            "segment_ids": None if self._from_file or every else structures.chosen,
+            "segment_ids": None if self.from_file or every else structures.chosen,
             **self.networks(),
             "strategy": p.strategy.value,
             "axis": p.axis.value,
@@ -55,8 +55,8 @@ class Request:
         """Support and output as the logic takes them."""
         p = self._context.parameters
         return {
-            "support_segmentation": None if self._from_file else p.supportSegmentation,
-            "supports": [Path(p.supportFile)] if self._from_file else (),
+            "support_segmentation": None if self.from_file else p.supportSegmentation,
+            "supports": [Path(p.supportFile)] if self.from_file else (),
             "output_segmentation": p.output if p.into is Into.existing else None,
         }
 
@@ -85,5 +85,6 @@ class Request:
         )
 
     @property
-    def _from_file(self) -> bool:
+    def from_file(self) -> bool:
+        """Whether what is marked comes from a saved support."""
         return self._context.parameters.supportSource is SupportSource.file

@@ -58,6 +58,8 @@ class ReviewSection:
             blocked = ui.reviewStrip.blockSignals(True)
             ui.reviewStrip.setCurrentCell(0, -1 if cell is None else cell)
             ui.reviewStrip.blockSignals(blocked)
+            if cell is not None:
+                ui.reviewStrip.styleSheet = _framed(_COLOURS[self._cells()[cell].kind])
 
     def _cells(self) -> tuple[Cell, ...]:
         return self._kept.review.strip(_MOST_CELLS) if self._kept.review else ()
@@ -112,4 +114,25 @@ class ReviewSection:
             return
         if change is not None:
             context.last = change
+        context.say(_still_doubtful(index, decision, len(kept.review.doubtful)))
         context.refresh()
+
+
+def _framed(colour: str) -> str:
+    """The current cell keeps its colour, which Qt would paint over, and gets a frame."""
+    return (
+        f"QTableWidget {{ selection-background-color: {colour}; }} "
+        "QTableWidget::item:selected { border: 2px solid black; }"
+    )
+
+
+def _still_doubtful(index: int, decision: str, left: int) -> str:
+    """What a decision leaves to look at, in place of what the run said of it."""
+    if not left:
+        rest = _("no slice is in doubt any more")
+    elif left == 1:
+        rest = _("1 slice is still in doubt")
+    else:
+        rest = _("{n} slices are still in doubt").format(n=left)
+    said = _("Slice {index} is {decision}; {rest}.")
+    return said.format(index=index, decision=decision, rest=rest)

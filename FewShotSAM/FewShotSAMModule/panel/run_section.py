@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -12,12 +13,47 @@ from FewShotSAMLib import InputError
 
 from ..runs.kept_review import KeptReview
 from ..runs.progress_text import done_line
+from ..runs.review import DRAWN
 from ..runs.watch import RunWatch
+from ..scene.covered import hide_covered, show_covered
 from .context import Context
 from .request import Request
+from .words import breakable
 
 # Calls what is handed over once everything is there that networks need.
 Ensure = Callable[[dict[str, "str | None"], Callable[[], None]], None]
+
+
+def _nothing() -> None:
+    """Nobody else has to go back."""
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """The result of a run, which a person can take back together with all that followed it.
+
+    Attributes:
+        run: it wrote into the scene.
+        review: brings back the review from before.
+        asked: brings back what was asked for, such as where the points were.
+        place: (array axis, slice) of a slice; None for a volume.
+    """
+
+    run: Any
+    review: Callable[[], None]
+    asked: Callable[[], None] = _nothing
+    place: tuple[int, int] | None = None
+
+    @property
+    def node(self) -> Any:
+        """The segmentation that was written to."""
+        return self.run.node
+
+    def undo(self) -> None:
+        """Takes it back. Raises InputError, having changed nothing, where that cannot be done."""
+        self.run.undo()
+        self.review()
+        self.asked()
 
 
 class RunSection:
@@ -37,7 +73,6 @@ class RunSection:
     ) -> None:
         self._context, self._request, self._review, self._ensure = context, request, review, ensure
         self.watch = RunWatch(context.ui, context.say)
-        self._slice_run: tuple[Any, int, int] | None = None
         ui = context.ui
         ui.segmentSliceButton.connect("clicked(bool)", lambda _: self.segment_slice())
         ui.segmentVolumeButton.connect("clicked(bool)", lambda _: self.segment_volume())
@@ -45,8 +80,13 @@ class RunSection:
 
     def drop(self) -> None:
         """The scene goes away."""
-        self.watch.drop()
+        self.watch.drop(self._dropped)
         self._context.last = None
+
+    def _dropped(self) -> None:
+        """The run of a scene that went away is over; another scene may be there by now."""
+        self._context.say("")
+        self._context.refresh()
 
     def segment_volume(self) -> None:
         """The volume, or the range of it that was asked for."""
@@ -67,7 +107,8 @@ class RunSection:
         prompts: Any = None,
         *,
         commit: bool = True,
-        done: Callable[[Any], None] | None = None,
+        done: Callable[[Any], None] = lambda run: None,
+        undone: Callable[[], None] = _nothing,
     ) -> None:
         """The slice that is shown.
 
@@ -75,6 +116,7 @@ class RunSection:
             prompts: label -> points instead of the chosen ones.
             commit: write it; False only looks.
             done: called with the run when it is done.
+            undone: called when what it wrote was taken back.
         """
         context = self._context
         volume, place = context.volume, context.place()
@@ -82,7 +124,7 @@ class RunSection:
             return
         axis, index, _view = place
         if commit:
-            self._take_back_same_slice(axis, index)
+            undone = self._take_back_same_slice(axis, index) or undone
         asked = self._asked_of_slice(commit)
 
         def begin() -> Any:
@@ -91,8 +133,14 @@ class RunSection:
                 before_change=context.before_change(asked["output_segmentation"]), **asked,
             )  # fmt: skip
 
-        over = self._slice_done if commit else self._slice_seen
-        self._start(begin, lambda run: over(axis, index, run, done))
+        def over(run: Any) -> None:
+            if commit:
+                self._slice_done(axis, index, run, undone)
+            else:
+                context.say("")
+            done(run)
+
+        self._start(begin, over)
 
     def _asked_of_slice(self, commit: bool) -> dict[str, Any]:
         asked = {**self._request.slice_options(), **self._request.inputs()}
@@ -125,16 +173,23 @@ class RunSection:
         elif run.state == "cancelled":
             context.say(_("Cancelled: the scene is as it was before."))
         else:
-            context.say(run.message)
+            context.say(run.message, lasting=True)
         if not context.parameters.keepWarm:
             context.logic.worker().close()
         context.refresh()
 
     def _volume_done(self, volume: Any, run: Any) -> None:
         context, result = self._context, run.result
-        context.last = run
-        self._review.take(volume, run, context.parameters.doubtfulBelow)
-        context.ui.deviceText.text = result.device
+        painted = context.parameters.supportSegmentation
+        context.last = Written(
+            run,
+            self._review.take(volume, run, context.parameters.doubtfulBelow),
+            lambda: show_covered(painted),
+        )
+        if not self._request.from_file and run.node is not painted:
+            covered = {one.label for one in result.slices if one.present and one.source == DRAWN}
+            hide_covered(painted, [run.segments[label].id for label in sorted(covered)])
+        context.ui.deviceText.text = breakable(result.device)
         context.say(self._said_of(run))
         context.ui.reviewSection.collapsed = False
 
@@ -150,44 +205,37 @@ class RunSection:
             line += " " + _("{n} voxels of other segments were kept.").format(n=held)
         return " ".join([line, *run.notes])
 
-    def _slice_done(
-        self, axis: int, index: int, run: Any, done: Callable[[Any], None] | None
-    ) -> None:
+    def _slice_done(self, axis: int, index: int, run: Any, undone: Callable[[], None]) -> None:
         context = self._context
-        context.last, self._slice_run = run, (run, axis, index)
-        self._review.take_slice(axis, run, context.parameters.doubtfulBelow)
+        review = self._review.take_slice(axis, run, context.parameters.doubtfulBelow)
+        context.last = Written(run, review, undone, (axis, index))
         results = run.answer.preview.results
         found = [run.segments[r.label].name for r in results if r.present]
         said = ", ".join(found) or _("nothing found")
         context.say(_("Slice {index}: {said}.").format(index=index, said=said))
-        if done is not None:
-            done(run)
 
-    def _slice_seen(
-        self, _axis: int, _index: int, run: Any, done: Callable[[Any], None] | None
-    ) -> None:
-        self._context.say("")
-        if done is not None:
-            done(run)
-
-    def _take_back_same_slice(self, axis: int, index: int) -> None:
+    def _take_back_same_slice(self, axis: int, index: int) -> Callable[[], None] | None:
         """The slice is segmented again: what the last run wrote there makes way, so that one undo
-        still gives back what was there before."""
-        context = self._context
-        if context.last is not None and self._slice_run == (context.last, axis, index):
-            with contextlib.suppress(InputError):  # what was edited since stays
-                context.last.undo()
-            context.last = None
-            if self._review.gone:
-                self._review.find(context.volume)
+        still gives back what was there before.
+
+        Returns:
+            What brings back what was asked for before that run; None where nothing made way.
+        """
+        last = self._context.last
+        if not isinstance(last, Written) or last.place != (axis, index):
+            return None
+        self._context.last = None
+        with contextlib.suppress(InputError):  # what was edited since stays
+            last.run.undo()
+            last.review()
+            return last.asked
+        return None
 
     def _on_undo(self, _checked: bool) -> None:
         context = self._context
         change, context.last = context.last, None
         try:
             change.undo()
-            if (node := getattr(change, "node", None)) is not None:
-                self._review.forget(node, context.volume)
             context.refresh()
             context.say(_("The last change was taken back."))
         except InputError as problem:

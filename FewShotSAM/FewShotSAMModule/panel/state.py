@@ -23,6 +23,7 @@ class Facts:
         source: where the support comes from.
         segmentation: name of the support segmentation, "" for none.
         segments: how many segments it has; chosen: how many of them are ticked.
+        some: whether a person wants to choose among them.
         support_file: the chosen file's path, "" for none; support_file_exists: whether it is there.
         method: how points are chosen.
         fob_weights: FoB's weights that a person chose, "" for those of the preset;
@@ -46,6 +47,7 @@ class Facts:
     segmentation: str = ""
     segments: int = 0
     chosen: int = 0
+    some: bool = False
     support_file: str = ""
     support_file_exists: bool = False
     method: Method = Method.synpo
@@ -117,6 +119,7 @@ def _inputs_enabled(facts: Facts, idle: bool) -> dict[str, bool]:
         "supportFileEdit": idle and not drawn,
         "saveSupportButton": drawn and not missing_support(facts),
         "segmentEditor": drawn and bool(facts.volume),
+        "someStructuresBox": drawn and facts.segments > 0,
         "structuresList": drawn and facts.segments > 0,
         "allStructuresButton": drawn and facts.chosen < facts.segments,
         "noStructuresButton": drawn and facts.chosen > 0,
@@ -158,12 +161,20 @@ def _review_enabled(facts: Facts, idle: bool, ready: bool) -> dict[str, bool]:
 
 def _visible(facts: Facts) -> dict[str, bool]:
     from_file, existing = facts.source is SupportSource.file, facts.into is Into.existing
+    # The editor lists what is painted; a second list is for leaving some of it out.
+    listed = from_file or facts.some or facts.chosen < facts.segments
     return {
         "segmentationSelector": not from_file,
         "segmentationLabel": not from_file,
         "supportFileEdit": from_file,
         "supportFileLabel": from_file,
         "paintSection": not from_file,
+        "someStructuresBox": not from_file,
+        "saveSupportButton": not from_file,
+        "structuresList": listed,
+        "structuresLabel": listed,
+        "allStructuresButton": listed and not from_file,
+        "noStructuresButton": listed and not from_file,
         "outputSelector": existing,
         "outputLabel": existing,
         "overwriteBox": existing,

@@ -7,7 +7,7 @@ from typing import Any
 
 import qt
 
-from ..scene.segments import SegmentInfo, read_segments
+from ..scene.segments import SegmentInfo
 
 _ID = qt.Qt.UserRole
 
@@ -28,6 +28,7 @@ class StructuresList:
         self._list.connect("itemChanged(QListWidgetItem*)", self._on_changed)
         ui.allStructuresButton.connect("clicked(bool)", lambda _: self._tick_all(True))
         ui.noStructuresButton.connect("clicked(bool)", lambda _: self._tick_all(False))
+        ui.someStructuresBox.connect("toggled(bool)", self._on_some)
 
     @property
     def chosen(self) -> list[str]:
@@ -35,10 +36,10 @@ class StructuresList:
         skipped = set(self._skipped())
         return [info.id for info in self.segments if info.id not in skipped]
 
-    def show(self, segmentation_node: Any | None, skipped: Iterable[str]) -> None:
-        """Lists the segments of a segmentation; ``skipped`` ones are not ticked."""
+    def show(self, segments: Iterable[SegmentInfo], skipped: Iterable[str]) -> None:
+        """Lists segments; ``skipped`` ones, by their ids, are not ticked."""
         before = self.segments
-        self.segments = tuple(read_segments(segmentation_node)) if segmentation_node else ()
+        self.segments = tuple(segments)
         skipped = set(skipped)
         self._filling = True
         # The same lines stay: a tick tells of itself in the middle of Qt's own work on its line,
@@ -70,6 +71,13 @@ class StructuresList:
             self._list.item(row).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
         self._filling = False
         self._changed(self._skipped())
+
+    def _on_some(self, some: bool) -> None:
+        """Without the list everything that is painted counts."""
+        if not some:
+            self._tick_all(True)
+        else:
+            self._changed(self._skipped())
 
     def _on_changed(self, _item: Any) -> None:
         if not self._filling:

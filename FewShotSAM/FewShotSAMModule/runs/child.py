@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from .job import Job
 
 
+_LAUNCHER_SAYS = "exit abnormally"
+
+
 class Child:
     """One process, its pipes and threads.
 
@@ -215,6 +218,8 @@ def _content(message: Message) -> Any:
     }
     if header["event"] in told:
         return told[header["event"]]()
+    if "marked" in header:
+        return parcels.unpack_example(message)
     if "names" in header:
         return parcels.unpack_result(message)
     if "prompts" in header:
@@ -248,6 +253,9 @@ def _ending(code: int, problem: str, lines: list[str]) -> str:
             problem = f"it was ended by signal {-code}"
         if -code == getattr(signal, "SIGKILL", None):
             problem += ", often because memory ran out"
+    elif not problem and any(_LAUNCHER_SAYS in line for line in lines):
+        # Slicer's launcher stands between: it ends with 1 where its own child was killed.
+        problem = "it was ended from outside, often because memory ran out"
     elif not problem:
         problem = f"exit status {code:#x}" if code > 255 else f"exit status {code}"
     last = f"; its last words: {' | '.join(lines[-3:])}" if lines else ""

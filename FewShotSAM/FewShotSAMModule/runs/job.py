@@ -7,7 +7,6 @@ says is put into its queue by another thread.
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,9 +20,10 @@ WAITING, RUNNING, DONE, CANCELLED, FAILED = "waiting", "running", "done", "cance
 _FINAL = (DONE, CANCELLED, FAILED)
 
 # The main thread of an application may keep Python's lock while it waits for the next event. Poll
-# sleeps this many seconds so that the threads that speak with the child get on.
+# sleeps this many seconds so that the threads that speak with the child get on, and again as long
+# as something comes.
 _YIELD = 0.004
-# Seconds of one poll for taking in what has arrived.
+# Seconds of one poll for taking in what arrives.
 _SHARE = 0.02
 
 
@@ -84,7 +84,6 @@ class Job:
         self.number = number
         self._child, self._patience = child, patience
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self._arrived = threading.Event()
         self._cancelled_at: float | None = None
 
     @classmethod
@@ -104,9 +103,6 @@ class Job:
         last of each. Call it again and again until `over`."""
         if self.over:
             return []
-        if self._events.empty():
-            self._arrived.wait(_YIELD)
-        self._arrived.clear()
         fresh = self._taken_in()
         if not self.over and self._out_of_patience():
             self._child.kill()
@@ -118,7 +114,7 @@ class Job:
         until = time.monotonic() + _SHARE
         while not self.over and time.monotonic() < until:
             try:
-                event, content = self._events.get_nowait()
+                event, content = self._events.get(timeout=_YIELD)
             except queue.Empty:
                 break
             self._take(event, content, fresh)
@@ -196,4 +192,3 @@ class Job:
     def put(self, event: str, content: Any) -> None:
         """What the process says; from any thread."""
         self._events.put((event, content))
-        self._arrived.set()

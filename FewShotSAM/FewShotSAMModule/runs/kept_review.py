@@ -22,11 +22,27 @@ if TYPE_CHECKING:
 ATTRIBUTE = "FewShotSAM.Review"
 
 
+def is_result(segmentation_node: Any) -> bool:
+    """Whether a segmentation was written by a run."""
+    return segmentation_node.GetAttribute(ATTRIBUTE) is not None
+
+
 @dataclass(frozen=True)
 class Change:
     """Something that a person can take back; `undo` raises InputError when it cannot be."""
 
     undo: Callable[[], None]
+
+
+def kept_of(segmentation_node: Any) -> tuple[Review, dict[int, str]] | None:
+    """The review that a segmentation keeps, and label -> id of its segment; None for none, and for
+    one of another version or edited by hand."""
+    try:
+        content = json.loads(segmentation_node.GetAttribute(ATTRIBUTE) or "")
+        ids = {int(label): one for label, one in content["segment_ids"].items()}
+        return Review.from_json(content["review"]), ids
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 class KeptReview:
@@ -52,16 +68,47 @@ class KeptReview:
         """Whether the segmentation has left the scene."""
         return self.node is not None and self.node.GetScene() is None
 
-    def take(self, volume: Any, run: Run, doubtful_below: float) -> None:
-        """Reviews the result of a volume; scores (0 to 1) below the limit are in doubt."""
-        result, axis = run.result, array_axis(volume, run.result.axis)
-        self.segment_ids = dict(run.segment_ids)
-        self.show(run.node, Review.of(result.slices, result.names, axis, doubtful_below))
-        self._keep()
+    def take(self, volume: Any, run: Run, doubtful_below: float) -> Callable[[], None]:
+        """Reviews the result of a volume; scores (0 to 1) below the limit are in doubt.
 
-    def take_slice(self, axis: int, run: Run, doubtful_below: float) -> None:
+        Returns:
+            What brings back the review from before, once the result was taken back.
+        """
+        back = self._way_back(volume, run.node)
+        result, axis = run.result, array_axis(volume, run.result.axis)
+        review, ids = self._joined(run, axis, doubtful_below)
+        held = {k: v for k, v in self._removed.items() if self.node is run.node}
+        self.segment_ids = ids
+        self.show(run.node, review)
+        worked_on = {one.index for one in result.slices}
+        self._removed.update({k: v for k, v in held.items() if k not in worked_on})
+        self._keep()
+        return back
+
+    def _joined(self, run: Run, axis: int, below: float) -> tuple[Review, dict[int, str]]:
+        """The review of a run, and what was known before of the other slices of the segmentation
+        that it went into; and label -> segment."""
+        result, ids = run.result, dict(run.segment_ids)
+        new = Review.of(result.slices, result.names, axis, below)
+        old, old_ids = kept_of(run.node) or (None, {})
+        same = all(ids.get(label, i) == i for label, i in old_ids.items())
+        if old is None or old.array_axis != axis or not same:
+            return new, ids
+        if set(old.slices) <= set(new.slices):
+            return new, ids
+        old.names.update(new.names)
+        old.doubtful_below = below
+        old.update(judged(result.slices))
+        return old, {**old_ids, **ids}
+
+    def take_slice(self, axis: int, run: Run, doubtful_below: float) -> Callable[[], None]:
         """Reviews a slice that was segmented on its own: joins the review at hand, if it is one of
-        the same segmentation and direction."""
+        the same segmentation and direction.
+
+        Returns:
+            As `take`.
+        """
+        back = self._way_back(run.volume_node, run.node)
         entries = judged(run.answer.preview.results)
         if self.node is run.node and self.review and self.review.array_axis == axis:
             self.review.update(entries)
@@ -73,6 +120,25 @@ class KeptReview:
             names = {label: info.name for label, info in run.segments.items()}
             self.show(run.node, Review(entries, names, axis, doubtful_below))
         self._keep()
+        return back
+
+    def _way_back(self, volume: Any, changed: Any) -> Callable[[], None]:
+        """Brings back the review as it is now, and what the segmentation ``changed`` keeps."""
+        node, ids, removed = self.node, dict(self.segment_ids), dict(self._removed)
+        review = self.review.to_json() if self.review else None
+        kept = changed.GetAttribute(ATTRIBUTE)
+
+        def back() -> None:
+            if changed.GetScene() is not None:
+                changed.SetAttribute(ATTRIBUTE, kept)
+            if node is not None and node.GetScene() is None:
+                self.find(volume)
+                return
+            self.segment_ids = ids
+            self.show(node, Review.from_json(review) if review else None)
+            self._removed.update(removed)
+
+        return back
 
     def show(self, node: Any, review: Review | None) -> None:
         """Another review; None for none."""
@@ -86,23 +152,12 @@ class KeptReview:
         if volume is None:
             return
         for node in reversed(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")):
-            kept = node.GetAttribute(ATTRIBUTE)
-            if not kept or node.GetNodeReference("referenceImageGeometryRef") is not volume:
+            if node.GetNodeReference("referenceImageGeometryRef") is not volume:
                 continue
-            try:
-                content = json.loads(kept)
-                self.segment_ids = {int(k): v for k, v in content["segment_ids"].items()}
-                self.show(node, Review.from_json(content["review"]))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                continue  # of another version, or edited by hand
-            return
-
-    def forget(self, node: Any, volume: Any) -> None:
-        """A result was taken back: its review goes, whether or not its segmentation stays, and the
-        newest other one of the volume is there."""
-        if node is not None and node.GetScene() is not None:
-            node.RemoveAttribute(ATTRIBUTE)
-        self.find(volume)
+            if (kept := kept_of(node)) is not None:
+                review, self.segment_ids = kept
+                self.show(node, review)
+                return
 
     def slice_at(self, place: tuple[int, int, Any] | None) -> int | None:
         """The slice at a place, None where no view shows one of this direction."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 ACCEPTED, REJECTED, UNDECIDED = "accepted", "rejected", ""
+# The library's source of what a person marked.
+DRAWN = "support"
 
 # Below this score a slice is worth a look. On generated abdomens slices of a Dice above 0.9 score
 # 0.8 to 0.95, and where the structure is lost the score falls through 0.7.
@@ -116,7 +118,7 @@ class Review:
         return any(
             entry.score < self.doubtful_below if entry.present else self._is_gap(entry)
             for entry in self.entries(index)
-            if entry.source != "support"
+            if entry.source != DRAWN
         )
 
     def decision(self, index: int) -> str:
@@ -235,7 +237,7 @@ class Review:
         present = [entry for entry in self.entries(index) if entry.present]
         if not present:
             return "empty"
-        return "drawn" if all(entry.source == "support" for entry in present) else "sure"
+        return "drawn" if all(entry.source == DRAWN for entry in present) else "sure"
 
     def _certainty(self, index: int) -> tuple[int, float]:
         """Rises from what to look at first to what needs no look: doubtful, found, empty."""
@@ -263,4 +265,4 @@ def judged(results: Iterable[Any]) -> list[Judged]:
 
 
 def _judgement(entry: Judged) -> str:
-    return "as drawn" if entry.source == "support" else f"{entry.score:.2f}"
+    return "as drawn" if entry.source == DRAWN else f"{entry.score:.2f}"

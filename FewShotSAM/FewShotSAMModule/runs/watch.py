@@ -51,10 +51,12 @@ class RunWatch:
             self._say("Cancelling...")
             self._run.cancel()
 
-    def drop(self) -> None:
-        """Cancels the run; nobody is told of its end. The scene or the module goes away."""
-        self._over = None
-        self.cancel()
+    def drop(self, ended: Callable[[], None]) -> None:
+        """Cancels the run, whose scene goes away: what became of it is told to nobody, and
+        ``ended`` is called once it is over."""
+        if self._run is not None:
+            self._over = lambda run: ended()
+            self.cancel()
 
     def stop(self) -> None:
         """The panel goes away: nobody will look any more."""

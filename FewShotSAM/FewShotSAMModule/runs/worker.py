@@ -21,6 +21,7 @@ from .job import Job
 if TYPE_CHECKING:
     from FewShotSAMLib import Support, Volume
     from FewShotSAMLib.prompting.point_prompts import PointPrompts
+    from FewShotSAMLib.weights.catalogue import WeightFile
 
 
 class Worker:
@@ -106,6 +107,22 @@ class Worker:
             "slice", volume, supports, index=index, prompts=pack_prompts(prompts or {}),
             model=dict(model), options=dict(options),
         )
+
+    def abdomen(
+        self, shape: tuple[int, int, int], spacing: tuple[float, float, float], seed: int
+    ) -> Job:
+        """A generated abdomen. Its result is the image and the labels of one slice, `Volume`s;
+        arguments as for `FewShotSAMLib.phantom.abdomen.abdomen`."""
+        return self._ask("abdomen", shape=shape, spacing=spacing, seed=seed)
+
+    def weights(
+        self, entry: WeightFile, folder: Path, mirror: str = "", source: Path | None = None
+    ) -> Job:
+        """Downloads and checks a file of weights; its progress counts bytes, in all 0 where that
+        is not known. Arguments as for `weights_fetch.fetch_weights`."""
+        from FewShotSAMLib.apps.worker.weight_files import weights_header
+
+        return self._ask("weights", **weights_header(entry, folder, mirror, source))
 
     def kill(self) -> None:
         """Ends the process at once; running jobs fail."""

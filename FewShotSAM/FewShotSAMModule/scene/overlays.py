@@ -10,12 +10,13 @@ from slicer.util import updateVolumeFromArray
 
 from FewShotSAMLib import InputError
 
+from .colour_scale import add_colour_node
 from .placement import to_matrix, volume_affine
 
-# Red over yellow to white, which every Slicer has. What is below the threshold is left clear, so
-# that the picture under it can be seen.
-_COLOURS = "vtkMRMLColorTableNodeIron"
-_CLEAR_BELOW = 0.25
+# A pixel is no more than doubtful up to this many standard deviations above the mean of its slice:
+# where SynPo's interval of negative points ends (beta, between the paper's values for CT and MR).
+# What is doubtful is left clear, so that the picture under it can be seen.
+_DOUBTFUL_SDS = 1.0
 
 
 def show_confidence(volume_node: Any, axis: int, index: int, confidence: np.ndarray) -> Any:
@@ -49,8 +50,26 @@ def show_confidence(volume_node: Any, axis: int, index: int, confidence: np.ndar
     node = volume_node.GetScene().AddNode(node)
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     node.CreateDefaultDisplayNodes()
-    _see_through(node.GetDisplayNode())
+    _see_through(node.GetDisplayNode(), *shown_range(confidence))
+    _add_legend(node)
     return node
+
+
+def shown_range(confidence: np.ndarray) -> tuple[float, float]:
+    """The values that are coloured: from the doubtful level of a map to its highest value."""
+    values = np.asarray(confidence, float)
+    highest = float(values.max())
+    level = float(values.mean() + _DOUBTFUL_SDS * values.std())
+    return min(max(level, 0.0), highest), highest
+
+
+def _add_legend(node: Any) -> None:
+    """The scale with its numbers, where this Slicer draws them."""
+    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
+    if legend is not None:
+        legend.SetTitleText("Similarity")
+        legend.SetSaveWithScene(False)
+        legend.SetUndoEnabled(False)
 
 
 def _check_slice(volume_node: Any, axis: int, index: int, confidence: np.ndarray) -> None:
@@ -63,16 +82,15 @@ def _check_slice(volume_node: Any, axis: int, index: int, confidence: np.ndarray
         raise ValueError(f"a map of shape {np.shape(confidence)} does not fit the slice")
 
 
-def _see_through(display: Any) -> None:
-    """Colours of 0 to 1; low values are clear."""
+def _see_through(display: Any, lowest: float, highest: float) -> None:
+    """Colours from ``lowest`` to ``highest``; what is below is clear."""
     display.SetSaveWithScene(False)
     display.SetUndoEnabled(False)
-    if display.GetScene().GetNodeByID(_COLOURS) is not None:
-        display.SetAndObserveColorNodeID(_COLOURS)
+    display.SetAndObserveColorNodeID(add_colour_node(display.GetScene()).GetID())
     display.AutoWindowLevelOff()
-    display.SetWindowLevelMinMax(0.0, 1.0)
+    display.SetWindowLevelMinMax(lowest, highest)
     display.AutoThresholdOff()
-    display.SetThreshold(_CLEAR_BELOW, 1.0)
+    display.SetThreshold(lowest, highest)
     display.ApplyThresholdOn()
 
 
@@ -82,6 +100,9 @@ def remove(node: Any) -> None:
     if scene is None:
         return
     display = node.GetDisplayNode()
+    parts = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    parts.append(display.GetColorNode() if display is not None else None)
     scene.RemoveNode(node)
-    if display is not None and display.GetScene() is scene:
-        scene.RemoveNode(display)
+    for part in parts:
+        if part is not None and part.GetScene() is scene:
+            scene.RemoveNode(part)

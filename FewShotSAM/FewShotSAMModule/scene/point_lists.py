@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class PromptPoints:
         self._callback: Callable[[], None] | None = None
         self._observed: list[tuple[Any, int]] = []
         self._busy = False
+        self._known = (np.zeros((0, 3)), np.zeros((0, 3)))
 
     def show(self, axis: int, index: int, prompts: PointPrompts) -> None:
         """Shows the prompts of a slice in place of what was shown before. Callbacks stay quiet.
@@ -61,6 +63,7 @@ class PromptPoints:
                 (self.negative_node, prompts.negatives),
             ):
                 self._put(node, plane.to_world(points))
+            self._known = self._places()
         finally:
             self._busy = False
 
@@ -79,8 +82,14 @@ class PromptPoints:
         """
         from FewShotSAMLib.prompting.point_prompts import PointPrompts
 
+        self._known = self._places()
         inside, outside = self._on_slice(self.positive_node), self._on_slice(self.negative_node)
         return PointPrompts.of(inside, outside)
+
+    @property
+    def changed(self) -> bool:
+        """Whether a point was moved, added or deleted since they were last shown or asked for."""
+        return not all(map(np.array_equal, self._places(), self._known))
 
     @property
     def off_slice(self) -> int:
@@ -109,6 +118,9 @@ class PromptPoints:
                     scene.RemoveNode(display)
         self.positive_node = self.negative_node = self._plane = None
 
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        return _placed(self.positive_node), _placed(self.negative_node)
+
     def _on_slice(self, node: Any) -> np.ndarray:
         if self._plane is None or node is None:
             return np.zeros((0, 2))
@@ -122,8 +134,9 @@ class PromptPoints:
             return
         self.remove()  # one of them was deleted
         name = self._volume_node.GetName()
-        self.positive_node = self._add_list(f"{name} inside", INSIDE_COLOUR)
-        self.negative_node = self._add_list(f"{name} outside", OUTSIDE_COLOUR)
+        with _active_list_kept(self._volume_node.GetScene()):
+            self.positive_node = self._add_list(f"{name} inside", INSIDE_COLOUR)
+            self.negative_node = self._add_list(f"{name} outside", OUTSIDE_COLOUR)
 
     def _add_list(self, name: str, colour: tuple[float, float, float]) -> Any:
         node = slicer.vtkMRMLMarkupsFiducialNode()
@@ -145,6 +158,19 @@ class PromptPoints:
     def _changed(self, *_: Any) -> None:
         if not self._busy and self._callback is not None:
             self._callback()
+
+
+@contextmanager
+def _active_list_kept(scene: Any) -> Iterator[None]:
+    """A new list becomes the one that new points go to; the one that a person uses stays it."""
+    selection = scene.GetSingletonNode("Singleton", "vtkMRMLSelectionNode")
+    if selection is None:
+        yield
+        return
+    kind, active = selection.GetActivePlaceNodeClassName(), selection.GetActivePlaceNodeID()
+    yield
+    selection.SetReferenceActivePlaceNodeClassName(kind)
+    selection.SetActivePlaceNodeID(active)
 
 
 def _make_balls(display: Any, colour: tuple[float, float, float]) -> None:

@@ -26,6 +26,14 @@ def new_segment(info: SegmentInfo, value: int, image: Any) -> Any:
     return segment
 
 
+def add_display(scene: Any, node: Any) -> Any:
+    """Gives a segmentation node a display node before it joins the scene itself: the subject
+    hierarchy looks for one as soon as the segmentation is there."""
+    display = scene.AddNewNodeByClass("vtkMRMLSegmentationDisplayNode")
+    node.SetAndObserveDisplayNodeID(display.GetID())
+    return display
+
+
 def remove_with_parts(node: Any) -> None:
     """Removes a segmentation node from its scene together with its display and storage nodes."""
     scene = node.GetScene()
@@ -61,11 +69,11 @@ class Preview:
         # Before the scene hears of it, so that it comes in as one change.
         for label, info in segments.items():
             node.GetSegmentation().AddSegment(new_segment(info, label, self._image), info.id)
-        self.node = volume_node.GetScene().AddNode(node)
-        self.node.CreateDefaultDisplayNodes()
-        display = self.node.GetDisplayNode()
+        scene = volume_node.GetScene()
+        display = add_display(scene, node)
         display.SetSaveWithScene(False)
         display.SetUndoEnabled(False)
+        self.node = scene.AddNode(node)
         self.node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
 
     def fill(self, axis: int, index: int, labels: np.ndarray) -> None:
@@ -79,6 +87,8 @@ class Preview:
         np.moveaxis(self._labels, axis, 0)[index] = labels
         self._image.GetPointData().GetScalars().Modified()
         self._image.Modified()
+        # The views do not hear of the image, only of the node.
+        self.node.Modified()
 
     def remove(self) -> None:
         """Takes it out of the scene. A second call, or one after the scene was closed, is fine."""

@@ -19,7 +19,7 @@ from .existing_results import (
 )
 from .layer_edits import Region
 from .placement import local_to_world, placed_volume, volume_affine
-from .preview import Preview, new_segment, remove_with_parts
+from .preview import Preview, add_display, new_segment, remove_with_parts
 from .segments import SegmentInfo, label_image
 
 INTO = ("new", "existing")
@@ -42,6 +42,8 @@ class ResultWriter:
             make way for the result.
         before_change: called once, just before an existing segmentation changes (the Segment
             Editor's ``saveStateForUndo``).
+        name: of a new segmentation, numbered where there is one of it already; by default the
+            volume's with "FewShotSAM" behind it.
 
     Raises:
         InputError: an unknown option, no volume or output in the scene, an output of surfaces,
@@ -57,6 +59,7 @@ class ResultWriter:
         into: str = "new",
         overwrite: str = "never",
         before_change: Callable[[], None] | None = None,
+        name: str | None = None,
     ) -> None:
         for name, value, known in (("into", into, INTO), ("overwrite", overwrite, OVERWRITE)):
             if value not in known:
@@ -65,6 +68,7 @@ class ResultWriter:
             raise InputError("no segmentation to write into; choose one, or a new segmentation")
         self._volume_node = volume_node
         self._segments = dict(segments)
+        self._name = name or f"{volume_node.GetName()} FewShotSAM"
         self._before_change = before_change
         self._preview: Preview | None = None
         self._undo: Callable[[], None] | None = None
@@ -149,13 +153,12 @@ class ResultWriter:
         voxels, first = cropped(labels)
         image = label_image(voxels, volume_affine(volume), first)
         node = slicer.vtkMRMLSegmentationNode()
-        node.SetName(scene.GenerateUniqueName(f"{volume.GetName()} FewShotSAM"))
+        node.SetName(scene.GenerateUniqueName(self._name))
         node.SetUndoEnabled(scene.GetUndoFlag())
         for label, info in self._segments.items():
             node.GetSegmentation().AddSegment(new_segment(info, label, image), info.id)
+        add_display(scene, node).SetUndoEnabled(scene.GetUndoFlag())
         node = scene.AddNode(node)
-        node.CreateDefaultDisplayNodes()
-        node.GetDisplayNode().SetUndoEnabled(scene.GetUndoFlag())
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         _place_beside(node, volume)

@@ -29,28 +29,13 @@ _CODES = {
 }
 
 
-def register_sample_data() -> None:
-    """Adds the data sets to Slicer's Sample Data module. Nothing is downloaded or generated."""
-    from SampleData import SampleDataLogic
-
-    if hasattr(SampleDataLogic, "registerCustomSampleDataCategory"):
-        SampleDataLogic.registerCustomSampleDataCategory(CATEGORY, title=CATEGORY)
-    SampleDataLogic.registerCustomSampleDataSource(
-        category=CATEGORY,
-        sampleName=GENERATED,
-        uris="",
-        fileNames="",
-        nodeNames="Generated abdomen",
-        customDownloader=lambda source: add_generated_abdomen(),
-    )
-    SampleDataLogic.registerCustomSampleDataSource(
-        category=CATEGORY,
-        sampleName="FewShotSAMLiver",
-        uris=_SLICER_DATA + _CT_LIVER_SHA256,
-        fileNames="CTLiver.nrrd",
-        nodeNames="CTLiver",
-        checksums=f"SHA256:{_CT_LIVER_SHA256}",
-    )
+LIVER_CT = {
+    "sampleName": "FewShotSAMLiver",
+    "uris": _SLICER_DATA + _CT_LIVER_SHA256,
+    "fileNames": "CTLiver.nrrd",
+    "nodeNames": "CTLiver",
+    "checksums": f"SHA256:{_CT_LIVER_SHA256}",
+}
 
 
 def add_generated_abdomen(
@@ -58,7 +43,7 @@ def add_generated_abdomen(
     spacing: tuple[float, float, float] = (1.25, 1.25, 5.0),
     seed: int = 0,
 ) -> list[Any]:
-    """Adds a generated abdomen to the scene, with four organs painted on one slice.
+    """Adds a generated abdomen to the scene, with four organs painted on one slice; waits for it.
 
     Args:
         shape: voxels (k, j, i).
@@ -96,9 +81,7 @@ def add_segmentation(volume_node: Any, labels: Volume, name: str) -> Any:
         )
         for value, one in labels.segments.items()
     }
-    node = ResultWriter(volume_node, segments).commit(labels.voxels)
-    node.SetName(slicer.mrmlScene.GenerateUniqueName(name))
-    return node
+    return ResultWriter(volume_node, segments, name=name).commit(labels.voxels)
 
 
 def terminology(name: str) -> str:

@@ -77,3 +77,11 @@ def _renumbered(
         ),
         drawn={numbers[label]: indices for label, indices in support.drawn.items()},
     )
+
+
+def support_segments(support: Support) -> list[SegmentInfo]:
+    """What the structures of a support are, in the order of their labels."""
+    known: dict[int, SegmentInfo] = {}
+    for label in sorted(support.names):
+        known[label] = _info(support.labels.segments[label], known)
+    return list(known.values())

@@ -37,16 +37,37 @@ def write_message(stream: BinaryIO, message: Message) -> None:
         TypeError, ValueError: something in it is neither JSON nor an array of numbers; then nothing
             was sent.
     """
+    write_parts(stream, packed(message))
+
+
+def packed(message: Message) -> list[bytes | memoryview]:
+    """A message ready to be sent: its parts, one behind the other. Arrays are not copied where
+    they are in C order.
+
+    Raises:
+        TypeError, ValueError: as `write_message`.
+    """
     arrays = {name: np.asarray(a, order="C") for name, a in message.arrays.items()}
     for name, array in arrays.items():
         if array.dtype.kind not in _KINDS:
             raise TypeError(f"array {name!r} of type {array.dtype} cannot be sent")
     table = [[name, a.dtype.str, a.shape] for name, a in arrays.items()]
     header = json.dumps({**message.header, "arrays": table}, default=_plain).encode("utf-8")
-    stream.write(_LENGTH.pack(len(header)) + header)
-    for array in arrays.values():
-        if array.size:
-            stream.write(memoryview(array.reshape(-1).view(np.uint8)))
+    content = [a for a in arrays.values() if a.size]
+    return [
+        _LENGTH.pack(len(header)) + header,
+        *(memoryview(array.reshape(-1).view(np.uint8)) for array in content),
+    ]
+
+
+def write_parts(stream: BinaryIO, parts: Sequence[bytes | memoryview]) -> None:
+    """Sends what `packed` has made.
+
+    Raises:
+        OSError: nobody reads any more.
+    """
+    for part in parts:
+        stream.write(part)
     stream.flush()
 
 

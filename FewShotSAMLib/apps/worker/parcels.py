@@ -182,6 +182,18 @@ def unpack_result(message: Message) -> VolumeResult:
     )
 
 
+def pack_example(image: Volume, marked: Volume) -> Message:
+    """A volume and the labels of its marked slice as a message."""
+    header = {"image": volume_header(image), "marked": volume_header(marked)}
+    return Message(header, {"image": image.voxels, "marked": marked.voxels})
+
+
+def unpack_example(message: Message) -> tuple[Volume, Volume]:
+    """The inverse of `pack_example`."""
+    header, arrays = message.header, message.arrays
+    return tuple(volume_from(header[name], arrays[name]) for name in ("image", "marked"))
+
+
 def _results(results: Iterable[SliceResult]) -> list[Header]:
     return [
         {

@@ -11,6 +11,8 @@ Requests: a header with "command", "id" (a number that the answers repeat) and
     load      options of load_segmenter -> done {device, model, features}
     keep      token, kind ("volume" or "support"), a packed one -> nothing; it stays under its token
     forget    token -> nothing
+    weights   entry, folder, mirror, source -> progress, done; see `weight_files`
+    abdomen   shape, spacing, seed -> done: a generated image, and the labels of one slice
     segment   model {options}, volume token, supports [tokens], options -> progress, preview, done
     slice     model {options}, volume token, supports [tokens], index, prompts, options -> done
     cancel    target: the id of the request to give up -> that one's error, kind "cancelled"
@@ -31,11 +33,13 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .messages import Message, read_message, write_message
+from .messages import Message, read_message
+from .outbox import Outbox
 
 if TYPE_CHECKING:
     from ...segmentation.results import Progress, SlicePreview
@@ -55,7 +59,7 @@ class Worker:
     """
 
     def __init__(self, source: BinaryIO, target: BinaryIO) -> None:
-        self._source, self._target = source, target
+        self._source, self._outbox = source, Outbox(target)
         self._requests: queue.SimpleQueue[tuple[Message, threading.Event] | None]
         self._requests = queue.SimpleQueue()
         self._cancels: dict[int, threading.Event] = {}
@@ -68,6 +72,7 @@ class Worker:
         threading.Thread(target=self._read, name="requests", daemon=True).start()
         while (item := self._requests.get()) is not None:
             self._answer(*item)
+        self._outbox.close()
 
     def _read(self) -> None:
         try:
@@ -107,10 +112,7 @@ class Worker:
 
     def _write(self, number: int, event: str, message: Message) -> None:
         header = {**message.header, "event": event, "id": number}
-        try:
-            write_message(self._target, Message(header, message.arrays))
-        except OSError:
-            os._exit(1)  # nobody listens
+        self._outbox.put(Message(header, message.arrays))
 
     def _do(self, request: Message, send: Send, cancel: threading.Event) -> Message | None:
         command = {
@@ -121,6 +123,8 @@ class Worker:
             "load": lambda: self._load(request),
             "segment": lambda: self._segment(request, send, cancel),
             "slice": lambda: self._slice(request, cancel),
+            "weights": lambda: self._weights(request, send, cancel),
+            "abdomen": lambda: generated_abdomen(request.header),
         }[request.header["command"]]
         return command()
 
@@ -165,7 +169,8 @@ class Worker:
             send("progress", Message({"progress": vars(step)}))
 
         def preview(one: SlicePreview) -> None:
-            send("preview", parcels.pack_preview(one))
+            # A copy: it is sent later, and whose array it is may go on working in it.
+            send("preview", parcels.pack_preview(replace(one, labels=one.labels.copy())))
 
         header = request.header
         self._check(cancel)
@@ -195,6 +200,15 @@ class Worker:
             **header["options"],
         ))
 
+    def _weights(self, request: Message, send: Send, cancel: threading.Event) -> Message:
+        from .weight_files import fetch_weights
+
+        def progress(done: int, total: int | None) -> None:
+            send("progress", Message({"progress": _step("download", done, total or 0)}))
+
+        fetch_weights(request.header, progress, self._tell, cancel)
+        return Message({})
+
     def _ready(self, options: dict[str, Any], cancel: threading.Event) -> Segmenter:
         """The segmenter of these options, unless the request is given up before or meanwhile."""
         self._check(cancel)
@@ -207,6 +221,15 @@ class Worker:
 
         if cancel.is_set():
             raise Cancelled
+
+
+def generated_abdomen(header: Mapping[str, Any]) -> Message:
+    """Something to try the program with, ready to be sent."""
+    from ...phantom.abdomen import abdomen
+    from . import parcels
+
+    phantom = abdomen(tuple(header["shape"]), tuple(header["spacing"]), header["seed"])
+    return parcels.pack_example(phantom.image, phantom.marked(phantom.marked_slice()))
 
 
 def explain(problem: BaseException) -> tuple[str, str]:
@@ -289,8 +312,8 @@ def doctor_text() -> str:
     return text.getvalue()
 
 
-def _step(stage: str) -> dict[str, Any]:
-    return {"stage": stage, "done": 0, "total": 1, "message": ""}
+def _step(stage: str, done: int = 0, total: int = 1) -> dict[str, Any]:
+    return {"stage": stage, "done": done, "total": total, "message": ""}
 
 
 def _own_streams() -> tuple[BinaryIO, BinaryIO]:

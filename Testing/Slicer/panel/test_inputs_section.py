@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from FewShotSAMModule.runs.kept_review import KeptReview
+from FewShotSAMModule.scene.results import ResultWriter
+from FewShotSAMModule.scene.segments import read_segments
 from FewShotSAMModule.scene.viewing import show_slice
 from panel_driver import application, bare_context, choices, finish, parameters, part, settle
 
@@ -17,7 +19,7 @@ def test_a_tick_by_keyboard_keeps_its_place(panel):
     assert len(panel.structures.chosen) == 3
     assert real.currentRow() == 2
     panel.parameters.skippedStructures = []
-    panel.structures.show(panel.parameters.supportSegmentation, [])
+    panel.structures.show(read_segments(panel.parameters.supportSegmentation), [])
     assert real.item(2) is item
     assert len(panel.structures.chosen) == 4
     info = panel.structures.segments[2]
@@ -42,6 +44,75 @@ def test_a_file_that_is_no_support_is_one_line(panel, tmp_path):
     settle()
     assert "notes.nrrd" in panel.ui.statusText.text
     assert "\n" not in panel.ui.statusText.text
+
+
+def test_the_structures_of_a_support_file_are_listed(panel, tmp_path):
+    panel.supports.save(tmp_path / "organs.nrrd")
+    assert not panel.ui.structuresList.visible
+    panel.parameters.supportSource = choices.SupportSource.file
+    panel.ui.supportFileEdit.currentPath = str(tmp_path / "organs.nrrd")
+    settle()
+    names = [info.name for info in panel.structures.segments]
+    assert names == ["liver", "right kidney", "left kidney", "spleen"]
+    assert not panel.ui.structuresList.isHidden() and not panel.ui.structuresList.enabled
+    panel.ui.supportFileEdit.currentPath = str(tmp_path / "none.nrrd")
+    settle()
+    assert not panel.structures.segments
+    panel.parameters.supportSource = choices.SupportSource.segmentation
+    panel.inputs._list()
+    assert len(panel.structures.segments) == 4
+
+
+def test_a_list_of_structures_is_there_for_who_wants_to_leave_some_out(panel):
+    ui = panel.ui
+    assert ui.structuresList.isHidden(), "the editor lists them"
+    ui.someStructuresBox.click()
+    assert not ui.structuresList.isHidden()
+    ui.noStructuresButton.click()
+    assert panel.structures.chosen == []
+    ui.someStructuresBox.click()
+    assert len(panel.structures.chosen) == 4 and ui.structuresList.isHidden()
+
+
+def test_the_only_painted_segmentation_of_the_volume_is_chosen(panel, scene):
+    volume, painted = panel.parameters.volume, panel.parameters.supportSegmentation
+    panel.parameters.supportSegmentation = None
+    panel.exit()
+    panel.enter()
+    assert panel.parameters.supportSegmentation is painted
+    result = ResultWriter(volume, {1: read_segments(painted)[0]}).commit(
+        slicer_array(volume).astype("uint8") * 0
+    )
+    panel.parameters.supportSegmentation = None
+    panel.inputs.choose()
+    assert panel.parameters.supportSegmentation is None, "it cannot know which of the two"
+    result.SetAttribute("FewShotSAM.Review", "{}")
+    panel.inputs.choose()
+    assert panel.parameters.supportSegmentation is painted, "what a run wrote is no painting"
+
+
+def test_another_volume_after_the_scene_was_closed_from_another_module(panel, scene):
+    volume = panel.parameters.volume
+    panel.exit()
+    panel.parameters.volume = panel.parameters.supportSegmentation = None
+    panel.enter()
+    assert panel.parameters.volume is volume
+
+
+def slicer_array(volume):
+    import slicer
+
+    return slicer.util.arrayFromVolume(volume)
+
+
+def test_the_editor_is_never_given_a_volume_alone(panel):
+    editor = panel.ui.segmentEditor.real
+    assert editor.source is panel.parameters.volume
+    panel.parameters.supportSegmentation = None
+    panel.inputs.forget()
+    assert editor.source is None and editor.edited is None, "or it asks for the volume later"
+    panel.inputs.show()
+    assert editor.complaints == []
 
 
 def save_untrained(path):

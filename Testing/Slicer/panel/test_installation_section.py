@@ -48,7 +48,7 @@ def test_a_run_follows_its_installation(panel, scene, monkeypatch, ending):
     there = []
     lacking = dependencies.Missing("scipy", "needed", dependencies.PACKAGE, "scipy>=1.10")
     monkeypatch.setattr(dependencies, "missing", lambda **_: () if there else (lacking,))
-    monkeypatch.setattr(dependencies, "steps", lambda _: [Package(there)])
+    monkeypatch.setattr(dependencies, "steps", lambda _, fetch: [Package(there)])
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *_: True, raising=False)
     panel.parameters.firstSlice, panel.parameters.lastSlice = 6, 8
     before = len(segmentations())

@@ -48,6 +48,22 @@ def test_points_are_shown_and_a_moved_one_segments_the_slice_again(panel, scene)
     assert labels[k + 1].any()
     assert not np.delete(labels, k + 1, axis=0).any()
 
+    # Undo takes the point back as well; a mouse that only passes by asks for nothing.
+    ui.undoResultButton.click()
+    back = [0.0, 0.0, 0.0]
+    inside.GetNthControlPointPositionWorld(0, back)
+    np.testing.assert_allclose(back, place, atol=1e-3)
+    assert len(segmentations()) == before
+    number = inside.GetNumberOfControlPoints()
+    inside.AddControlPointWorld([place[0], place[1] + 3.0, place[2]])
+    for step in (1.0, 2.0):
+        here = [place[0] + step, place[1] + 3.0, place[2]]
+        inside.SetNthControlPointPositionWorld(number, here, inside.PositionPreview)
+    settle(least=1.0)
+    assert panel.idle and panel.context.last is None
+    assert len(segmentations()) == before
+    inside.RemoveNthControlPoint(number)
+
     ui.showConfidenceBox.click()
     settle()
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()

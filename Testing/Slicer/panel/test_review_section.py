@@ -84,6 +84,8 @@ def test_it_needs_a_context_and_a_review(widgets, abdomen):
     kept.show(painted, Review(entries, {1: "liver"}, 0))
     assert widgets.reviewStrip.columnCount == 16
     section.follow(context.place())
+    assert colours_of(widgets.reviewStrip.real, k) == ("#000000", "#3f7fbf"), "a frame"
+    assert colours_of(widgets.reviewStrip.real, 3) == ("#f08030", "#f08030")
     assert widgets.reviewText.text.startswith(f"Slice {k}:")
 
     before = read_slice(volume, painted, ids, 0, k)
@@ -99,3 +101,14 @@ def test_it_needs_a_context_and_a_review(widgets, abdomen):
     context.view = {0: view}.get
     widgets.nextDoubtfulButton.click()
     assert slice_shown(volume, 0, view) == 3
+
+
+def colours_of(strip, column):
+    """At the edge of a cell of the strip, and in its middle."""
+    strip.resize(800, 28)
+    picture = strip.grab().toImage()
+    place = strip.visualItemRect(strip.item(0, column)).translated(strip.viewport().pos())
+    middle = place.center()
+    return tuple(
+        picture.pixelColor(x, middle.y()).name() for x in (place.left() + 1, middle.x())
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from types import SimpleNamespace
 
 from FewShotSAMModule.scene import sample_data
@@ -49,6 +50,35 @@ def test_the_shell_opens_closes_and_reloads(scene, monkeypatch):
     settle()
 
 
+def test_a_scene_that_is_loaded_is_bound_when_all_of_it_is_there(scene, monkeypatch):
+    application.start(scene, monkeypatch)
+    for name in WITH_QT:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    loaded = []
+
+    def fresh():
+        volume, painted = loaded or (None, None)
+        return parameters(volume=volume, supportSegmentation=painted)
+
+    module = application.shell(monkeypatch, fresh)
+    widget = module.FewShotSAMWidget(SimpleNamespace(isEntered=True))
+    widget.setup()
+    widget.enter()
+    settle()
+    scene.StartState(scene.BatchProcessState)
+    scene.StartState(scene.ImportState)
+    loaded.extend(sample_data.add_generated_abdomen((12, 48, 56), (5.0, 6.0, 16.0)))
+    scene.EndState(scene.ImportState)
+    scene.EndState(scene.BatchProcessState)
+    settle()
+    assert widget.panel.ui.segmentEditor.segmentationNode() is loaded[1]
+    assert widget.panel.ui.segmentVolumeButton.enabled
+    scene.StartState(scene.ImportState)
+    scene.EndState(scene.ImportState)
+    widget.cleanup()  # before what the scene's end has asked for
+    settle()
+
+
 def test_the_examples_of_the_logic_run(scene, monkeypatch, capsys):
     application.start(scene, monkeypatch)
     module = application.shell(monkeypatch, parameters)
@@ -74,11 +104,41 @@ def test_reload_reads_every_part_again(scene, monkeypatch):
     rooms = {name.split(".")[1] for name in before if name.count(".") > 1}
     assert {"scene", "installation", "runs", "panel"} <= rooms
     try:
-        widget.cleanup()
+        worker = module.runs.shared_worker()
+        assert worker.hello().wait(600)
+        process, threads = worker._child.process, threading.active_count()
+        old = widget.panel
+        widget.enter()
         widget.onReload()
-        assert not [name for name in sys.modules if is_part(name)]
+        fresh = slicer.modules.FewShotSAMWidget
+        assert fresh is not widget and widget.panel is None
+        assert fresh.panel.ui.segmentEditor.real.shown, "it is shown, and knows it"
+        settle(lambda: process.poll() is not None)
+        settle(lambda: threading.active_count() < threads)
+        assert not old.runs.watch.busy
+        assert sys.modules["FewShotSAMModule.panel.panel"] is not before[
+            "FewShotSAMModule.panel.panel"
+        ]
+        fresh.cleanup()
     finally:
         sys.modules.update(before)
+
+
+def test_the_self_test_says_what_is_not_installed(scene, monkeypatch):
+    from FewShotSAMModule.installation import dependencies
+
+    application.start(scene, monkeypatch)
+    module = application.shell(monkeypatch, parameters)
+    lacking = dependencies.Missing("torch", "computes", dependencies.PACKAGE, "torch>=2.2")
+    monkeypatch.setattr(dependencies, "missing", lambda model: (lacking,))
+    test, said = module.FewShotSAMTest(), []
+    test.delayDisplay = said.append
+    test.runTest()
+    assert said == ["Not tested, not installed: torch"]
+    monkeypatch.setattr(slicer.app, "testingEnabled", lambda: True)
+    test.skipTest = said.append
+    test.runTest()
+    assert said[1:2] == ["Not tested, not installed: torch"]
 
 
 def is_part(name):

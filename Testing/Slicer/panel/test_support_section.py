@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from FewShotSAMModule.runs.kept_review import KeptReview
+from FewShotSAMModule.scene.segments import read_segments
 from FewShotSAMModule.scene.slice_edits import clear_slice, read_slice
 from panel_driver import (
     application,
@@ -71,7 +72,7 @@ def test_it_needs_a_context_structures_and_a_review(widgets, abdomen, tmp_path):
     context, said = bare_context(widgets, place=lambda: (0, k, red_view()))
     context.parameters = parameters(volume=volume, supportSegmentation=painted)
     structures = part("structures_list").StructuresList(widgets, lambda skipped: None)
-    structures.show(painted, [])
+    structures.show(read_segments(painted), [])
     review, runs = KeptReview(), []
     section = part("support_section").SupportSection(
         context, structures, review, lambda: runs.append("again")

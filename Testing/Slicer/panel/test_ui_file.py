@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from xml.etree import ElementTree
 
 import pytest
@@ -17,6 +18,9 @@ from panel_files import CODE, UI, fields
 
 pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6.QtCore import QPoint, Qt  # noqa: E402
+from PySide6.QtWidgets import QLabel, QWidget  # noqa: E402
 
 ROOT = ElementTree.parse(UI).getroot()
 
@@ -207,3 +211,115 @@ def test_labels_with_a_letter_lead_somewhere():
 def test_layout_fits_a_narrow_panel(panel):
     root, _ = panel
     assert root.minimumSizeHint().width() <= 500
+
+
+def test_no_line_widens_the_panel(panel):
+    """Slicer's module panel grows with its widest word and never shrinks."""
+    from FewShotSAMModule.panel.words import breakable
+
+    root, _ = panel
+    width = root.minimumSizeHint().width()
+    path = "/data/somebody/" + "a_folder_with_a_long_name/" * 9 + "x" * 200
+    for name in ("statusText", "deviceText", "reviewText"):
+        label = root.findChild(QLabel, name)
+        label.setText(path)
+        assert root.minimumSizeHint().width() == width, name
+        label.setText(breakable(path))
+        shown = label.heightForWidth(width - 40) / label.fontMetrics().lineSpacing()
+        assert shown * (width - 40) > label.fontMetrics().horizontalAdvance(path), "all of it"
+    assert breakable(path).replace("\u200b", "") == path
+    assert breakable("Done: liver, in 3 s.") == "Done: liver, in 3 s."
+
+
+# Pixels of the module panel that are left to the module in Slicer 5.12 on Linux, measured on
+# pictures of it: without menus, tool bars, the module's own head, Data Probe and status bar.
+ROOM = {"1920 x 1080": 900, "1366 x 768": 590}
+
+
+@pytest.mark.parametrize("screen", ROOM)
+def test_the_run_is_in_sight_while_the_editor_is_open(screen, scene, monkeypatch):
+    import standin_application as application
+
+    application.start(scene, monkeypatch)
+    root, area = shown_panel(ROOM[screen])
+    for name in ("segmentVolumeButton", "cancelButton", "progressBar", "statusText"):
+        widget = root.findChild(QWidget, name)
+        bottom = widget.mapTo(area.viewport(), QPoint(0, widget.height())).y()
+        assert bottom < area.viewport().height(), f"{name} ends at {bottom}"
+    editor = root.findChild(QWidget, "segmentEditor")
+    top = editor.mapTo(area.viewport(), QPoint(0, 0)).y()
+    seen = min(area.viewport().height() - top, editor.height())
+    assert seen >= (editor.height() if screen == "1920 x 1080" else 100), seen
+    area.deleteLater()
+
+
+def shown_panel(height, width=480):
+    """The panel as it is after painting, in a window with that much room."""
+    import standin_application as application
+    from FewShotSAMModule.panel.editor_tools import EditorTools
+    from PySide6.QtWidgets import QApplication, QScrollArea
+
+    ui, root = application.widgets(UI)
+    EditorTools(ui)
+    for name, visible in panel_state(Facts(volume="CT", segmentation="s", segments=2, chosen=2,
+                                           job="running")).visible.items():  # fmt: skip
+        getattr(ui, name).visible = visible
+    for name in ("reviewSection", "advancedSection", "installationSection"):
+        getattr(ui, name).collapsed = True
+    ui.statusText.text = "Following the structures: 3 of 24 done, 21 slices left, 1 min to go"
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setWidget(root)
+    area.resize(width, height)
+    area.show()
+    QApplication.processEvents()
+    return root, area
+
+
+def test_slicers_own_widgets_are_reached_and_left_with_tab(monkeypatch, scene):
+    import standin_application as application
+    from PySide6.QtWidgets import QApplication, QTableView
+
+    application.start(scene, monkeypatch)
+    from FewShotSAMModule.panel import keyboard
+
+    monkeypatch.setattr(keyboard, "qt", sys.modules["qt"])
+    ui, root = application.widgets(UI)
+    keyboard.make_reachable(ui)
+    for box in root.findChildren(QWidget):
+        box.setEnabled(True)
+        box.setVisible(True)
+    root.show()
+    root.activateWindow()
+    QApplication.processEvents()
+    order, here = [], ui.volumeSelector.real
+    here = here.focusProxy()
+    for _ in range(200):
+        order.append(here)
+        here = here.nextInFocusChain()
+        while here.focusPolicy() == Qt.NoFocus or not here.isVisible():
+            here = here.nextInFocusChain()
+        if here is order[0]:
+            break
+    stops = [[name for name in owners(one) if name in STOPS] for one in order]
+    names = [found[0] for found in stops if found]
+    places = [names.index(name) for name in (
+        "volumeSelector", "supportSourceBox", "segmentationSelector", "supportFileEdit",
+        "presetBox", "intoBox", "outputSelector", "overwriteBox", "segmentVolumeButton",
+        "segmentEditor", "methodBox", "fobWeightsEdit", "strategyBox", "copyPythonButton",
+    )]  # fmt: skip
+    assert places == sorted(places), names
+    tables = ui.segmentEditor.real.findChildren(QTableView)
+    assert tables and not any(table.tabKeyNavigation() for table in tables)
+    assert ui.volumeLabel.real.buddy() is ui.volumeSelector.real.focusProxy()
+    root.deleteLater()
+
+
+STOPS = {stop.text for stop in ROOT.iter("tabstop")}
+
+
+def owners(widget):
+    """Names of a widget and of what it is a part of, from inside."""
+    while widget is not None:
+        yield widget.objectName()
+        widget = widget.parentWidget()

@@ -15,6 +15,11 @@ from FewShotSAMModule.scene.slice_edits import read_slice  # noqa: E402
 from scene_nodes import add_volume, affine  # noqa: E402
 
 from FewShotSAMLib import InputError  # noqa: E402
+from FewShotSAMLib.segmentation.results import (  # noqa: E402
+    SliceAnswer,
+    SlicePreview,
+    SliceResult,
+)
 
 SIZE = (6, 8, 10)
 IDS = {1: "liver"}
@@ -103,5 +108,41 @@ def test_a_segmentation_that_left_the_scene(scene, volume, result, kept):
     assert not kept.gone
     scene.RemoveNode(result)
     assert kept.gone
-    kept.forget(result, volume)
+    kept.find(volume)
     assert kept.review is None and not kept.gone
+
+
+class SliceRun:
+    """A run of one slice that found nothing there."""
+
+    def __init__(self, volume, node, k):
+        found = SliceResult(k, 1, None, 0.3, False, 0.0, "alone")
+        preview = SlicePreview(0, k, np.zeros(SIZE[1:], np.uint8), (found,))
+        self.answer = SliceAnswer(preview, {}, {})
+        self.volume_node, self.node, self.segment_ids = volume, node, dict(IDS)
+        self.segments = {1: SegmentInfo("liver", "liver", (1.0, 0.0, 0.0))}
+
+
+def test_the_way_back_from_a_slice_is_the_review_of_the_volume(volume, result, kept):
+    kept.decide(volume, 2, "accepted", None)
+    kept.decide(volume, 4, "rejected", None)
+    before = kept.review.to_json(), result.GetAttribute(ATTRIBUTE)
+    back = kept.take_slice(0, SliceRun(volume, result, 2), 0.8)
+    assert kept.decision((0, 2, None)) == "" and kept.review.slices == tuple(range(6))
+    back()
+    assert kept.node is result
+    assert (kept.review.to_json(), result.GetAttribute(ATTRIBUTE)) == before
+    assert kept.decide(volume, 4, "accepted", None) is not None, "what was held is still held"
+
+
+def test_the_way_back_from_another_segmentation(scene, volume, result, kept):
+    other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
+    before = kept.review.to_json()
+    back = kept.take_slice(0, SliceRun(volume, other, 2), 0.8)
+    assert kept.node is other and kept.review.slices == (2,)
+    back()
+    assert kept.node is result and kept.review.to_json() == before
+    assert other.GetAttribute(ATTRIBUTE) is None
+    scene.RemoveNode(result)
+    back()
+    assert kept.node is None, "nothing of the volume is left to review"

@@ -115,6 +115,42 @@ def test_moving_adding_and_deleting_calls_back_and_showing_does_not(scene):
     assert len(calls) == seen
 
 
+def test_the_mouse_in_place_mode_changes_nothing(scene):
+    """There a point follows it that is not placed yet, and tells of each move."""
+    node = add_volume(scene, np.arange(210, dtype=np.int16).reshape(SIZE), PLACES["flipped"])
+    lists = PromptPoints(node)
+    told = []
+    lists.observe(lambda: told.append(lists.changed))
+    lists.show(0, 2, PointPrompts.of([[1, 2]]))
+    plane, points = SlicePlane(node, 0, 2), lists.positive_node
+    preview = points.AddControlPointWorld(plane.to_world([[2, 2]])[0].tolist())
+    told.clear()
+    for x in (2.5, 3.0):
+        place = plane.to_world([[x, 2]])[0].tolist()
+        points.SetNthControlPointPositionWorld(preview, place, points.PositionPreview)
+    assert told and not any(told)
+    points.SetNthControlPointPositionWorld(preview, place, points.PositionDefined)
+    assert lists.changed
+    assert len(lists.prompts()) == 2
+    assert not lists.changed, "what was asked for is known"
+    points.RemoveNthControlPoint(0)
+    assert lists.changed
+
+
+def test_the_list_that_new_points_go_to_stays_the_users(scene, application):
+    node = add_volume(scene, np.arange(210, dtype=np.int16).reshape(SIZE), PLACES["flipped"])
+    selection = application.GetSelectionNode()
+    line = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "a person's")
+    selection.SetReferenceActivePlaceNodeClassName("vtkMRMLMarkupsLineNode")
+    selection.SetActivePlaceNodeID(line.GetID())
+    lists = PromptPoints(node)
+    lists.show(0, 2, PointPrompts.of([[1, 2]]))
+    assert selection.GetActivePlaceNodeID() == line.GetID()
+    assert selection.GetActivePlaceNodeClassName() == "vtkMRMLMarkupsLineNode"
+    lists.remove()
+    assert selection.GetActivePlaceNodeID() == line.GetID()
+
+
 def test_points_off_the_slice_are_counted_and_left_out(scene):
     node = add_volume(scene, np.arange(210, dtype=np.int16).reshape(SIZE), PLACES["oblique"])
     lists = PromptPoints(node)
@@ -173,10 +209,43 @@ def test_a_confidence_map_lies_on_its_slice(scene, place, axis):
         point = (whole @ [i, j, k, 1])[:3]
         assert voxel_under(volume, point) == round(found[k, j, i] * 210)
     assert not node.GetSaveWithScene()
-    low, high = node.GetDisplayNode().GetWindowLevelMin(), node.GetDisplayNode().GetWindowLevelMax()
-    assert (low, high) == (0, 1)
+    display = node.GetDisplayNode()
+    level, highest = plane.mean() + plane.std(), plane.max()
+    np.testing.assert_allclose(
+        [display.GetWindowLevelMin(), display.GetWindowLevelMax()], [level, highest]
+    )
+    assert display.GetApplyThreshold()
+    assert display.GetLowerThreshold() == display.GetWindowLevelMin()
+    assert display.GetColorNode().GetNumberOfColors() == 256
+    from slicer import vtkSlicerColorLogic
+
+    legend = vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
+    assert legend.GetTitleText() == "Similarity" and not legend.GetSaveWithScene()
     overlays.remove(node)
     overlays.remove(node)
     assert scene_ids(scene) == before
     with pytest.raises(InputError, match="no slice"):
         overlays.show_confidence(volume, axis, SIZE[axis], plane)
+
+
+def test_equal_steps_of_confidence_are_equal_steps_of_lightness():
+    from FewShotSAMModule.scene.colour_scale import perceptual_colours
+
+    rgb = perceptual_colours(64)
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    lightness = 116 * np.cbrt(linear @ [0.2126, 0.7152, 0.0722]) - 16
+    steps = np.diff(lightness)
+    assert steps.min() > 0.8 * steps.mean() and steps.max() < 1.2 * steps.mean()
+    assert lightness[0] < 30 and lightness[-1] > 88
+    assert np.abs(np.diff(rgb, axis=0)).max() < 0.08, "no edge that is not in the numbers"
+
+
+def test_most_of_a_body_stays_clear():
+    """Half of it is somewhat similar, a tenth very much so."""
+    plane = np.zeros((40, 50))
+    plane[:, :25] = np.random.default_rng(0).uniform(0.3, 0.5, (40, 25))
+    plane[10:20, 5:25] = 0.9
+    lowest, highest = overlays.shown_range(plane)
+    assert highest == 0.9
+    assert np.count_nonzero(plane >= lowest) == 200
+    assert overlays.shown_range(np.full((4, 4), 0.5)) == (0.5, 0.5)

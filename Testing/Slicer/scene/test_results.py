@@ -69,6 +69,21 @@ def test_the_preview_shows_slices_and_discard_leaves_no_trace(scene, volume):
     assert snapshot(scene) == before
 
 
+def test_the_display_is_there_before_the_segmentation(scene, volume):
+    """The subject hierarchy complains of a displayable node that has none."""
+    bare = []
+
+    def look(*_):
+        nodes = nodes_of(scene, "vtkMRMLSegmentationNode")
+        bare.extend(node.GetName() for node in nodes if node.GetDisplayNode() is None)
+
+    scene.AddObserver(scene.NodeAddedEvent, look)
+    writer = ResultWriter(volume, {1: LIVER})
+    writer.preview(0, 2, np.zeros(SIZE[1:], np.uint8))
+    writer.commit((blocks() == 1).astype(np.uint8))
+    assert bare == []
+
+
 def nodes_of(scene, kind):
     return [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
 

@@ -136,6 +136,27 @@ def test_the_preview_and_the_prompts_lie_on_the_organ(scene, application, bright
     assert agreement(coloured(view.picture()), white) > 0.97
 
 
+@pytest.mark.parametrize("bright", ["as the scanner"], indirect=True)
+def test_a_preview_asks_the_views_to_draw_every_slice_that_comes(scene, application, bright):
+    """The application draws when a displayable manager asks for it, and not before."""
+    node, middle = bright
+    view = SliceView(scene, application, "Axial", (300, 300))
+    view.show(node, middle)
+    white = view.picture().min(axis=2) > 200
+    writer = ResultWriter(node, {1: SegmentInfo("a", "organ", (1, 0, 0))})
+    writer.preview(0, 2, organ()[2].astype(np.uint8))
+    (shown,) = scene.GetNodesByClass("vtkMRMLSegmentationNode")
+    shown.GetDisplayNode().SetOpacity2DFill(1.0)
+    assert not coloured(view.picture()).any(), "another slice"
+    for labels in (organ()[6], np.zeros(SIZE[1:])):
+        before = view.asked
+        writer.preview(0, 6, labels.astype(np.uint8))
+        assert view.asked > before
+        assert coloured(view.picture()).any() == labels.any()
+        assert not labels.any() or agreement(coloured(view.picture()), white) > 0.97
+    writer.discard()
+
+
 def facing_view(plane):
     """The view that shows the whole slice, and a point of the slice."""
     corners = plane.to_world([[0, 0], [plane.shape[1] - 1, 0], [0, plane.shape[0] - 1]])
