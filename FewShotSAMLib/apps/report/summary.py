@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 
 from ...segmentation.results import SliceResult, VolumeResult
+from .review_need import review_need
 
 
 def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:
-    """Of each label its value, name, voxels, volume in ml, the slices it was found on and the
-    mean of their scores (NaN where there are none)."""
+    """Of each label its value, name, voxels, volume in ml, the slices it was found on, the mean of
+    their scores (NaN where there are none), and how much it wants a person's look."""
     labels = result.labels
     counts = np.bincount(labels.voxels.ravel(), minlength=max(result.names, default=0) + 1)
     millilitres = float(np.prod(labels.spacing)) / 1000.0
     rows = []
     for label, name in sorted(result.names.items()):
+        need = review_need(result, label)
         scores = [s.score for s in result.slices if s.label == label and s.present]
         rows.append(
             {
@@ -27,6 +29,9 @@ def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:
                 "volume_ml": round(int(counts[label]) * millilitres, 3),
                 "slices": len(scores),
                 "mean_score": float(np.mean(scores)) if scores else float("nan"),
+                "confidence": need.confidence,
+                "verdict": need.verdict,
+                "look_at": list(need.look_at),
             }
         )
     return rows
