@@ -187,24 +187,11 @@ def do_study(plan: Plan, study: Study) -> StudyResult:
     Raises:
         DiskFull: there is no room for outputs.
     """
-    (found,) = run_here(_worker(_Hashable(plan)), [study])
+    (found,) = run_here(_worker(plan), [study])
     return replace(found, result=None)  # the voxels stay where they are
 
 
-class _Hashable:
-    """A plan as a key: of one folder and run."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hashable) and hash(self) == hash(other)
-
-    def __hash__(self) -> int:
-        return hash((str(self.plan.folder), self.plan.run, self.plan.settings))
-
-
 @lru_cache(maxsize=1)
-def _worker(key: _Hashable) -> StudyWorker:
+def _worker(plan: Plan) -> StudyWorker:
     """Networks and supports of the plan that this process works on, kept between tasks."""
-    return StudyWorker(key.plan)
+    return StudyWorker(plan)

@@ -180,7 +180,7 @@ def differences(record: Mapping[str, Any], plan: Plan) -> str:
     """How the settings of a record differ from a plan's: "strategy slices, now propagate"."""
     now, before = plan.settings.of_result(), record["settings"]
     parts = [f"{k} {before.get(k)}, now {v}" for k, v in now.items() if before.get(k) != v]
-    if record["weights"] != plan.weights:
+    if record["weights"] != dict(plan.weights):
         parts.append("other weights")
     return "; ".join(parts) or "other supports"
 

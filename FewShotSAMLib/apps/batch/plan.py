@@ -21,14 +21,14 @@ class Plan:
         settings: how studies are segmented.
         supports: files of the batch's supports, kept in its folder.
         run: hash of settings, supports and weights: what all results have in common.
-        weights: SHA-256 by name.
+        weights: names and SHA-256.
     """
 
     folder: Path
     settings: BatchSettings
     supports: tuple[Path, ...]
     run: str
-    weights: dict[str, str]
+    weights: tuple[tuple[str, str], ...]
 
     @property
     def records(self) -> Records:
@@ -44,7 +44,8 @@ def make_plan(folder: Path, settings: BatchSettings, supports: Sequence[Support]
     weights = weights_hashes(settings)
     kept = folder / "records" / "supports"
     paths = tuple(kept / f"{support_hash(one)[:16]}.nrrd" for one in supports)
-    return Plan(folder, settings, paths, run_key(settings, supports, weights), weights)
+    run = run_key(settings, supports, weights)
+    return Plan(folder, settings, paths, run, tuple(weights.items()))
 
 
 def keep_supports(plan: Plan, supports: Sequence[Support]) -> Plan:

@@ -176,7 +176,7 @@ class StudyWorker:
             "run": self.plan.run,
             "settings": self.plan.settings.of_result(),
             "statistics": self.plan.settings.statistics,
-            "weights": self.plan.weights,
+            "weights": dict(self.plan.weights),
             "supports": [str(path) for path in study.supports or self.plan.supports],
             "mask": str(study.mask or ""),
             "versions": _versions(),
