@@ -16,6 +16,7 @@ from ...weights.resources import sha256_of
 from ..outputs import write_text
 from .records import Records
 from .settings import BatchSettings
+from .study import Study
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _PROBE = 1 << 16  # bytes
@@ -26,7 +27,7 @@ class DiskFull(Exception):
 
 
 def write_outputs(
-    records: Records, name: str, volume: Volume, result: VolumeResult, settings: BatchSettings
+    records: Records, study: Study, volume: Volume, result: VolumeResult, settings: BatchSettings
 ) -> dict[str, dict[str, Any]]:
     """Write what the settings ask for; each file takes its place when all are whole.
 
@@ -38,9 +39,11 @@ def write_outputs(
         DiskFull: there is no room.
     """
     try:
-        staging = records.staging(name)
+        name, staging = study.name, records.staging(study.name)
         for kind in settings.formats:
-            write_labels(result, staging / f"{name}{kind}")
+            write_labels(
+                result, staging / f"{name}{kind}", sources=study.files, seg_type=settings.seg_type
+            )
         if settings.report:
             write_text(staging / f"{name}.html", _report(volume, result))
         return {kind: _put(staging / f"{name}{kind}", records.folder) for kind in settings.kinds}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ...segmentation.segmenter import Segmenter
 
 # These say where the work is done and what is written of it, and leave the labels as they are.
-_NO_PART_OF_THE_RESULT = ("device", "allow_cpu", "formats", "statistics", "report")
+_NO_PART_OF_THE_RESULT = ("device", "allow_cpu", "formats", "seg_type", "statistics", "report")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class BatchSettings:
         model, method, features, fob, seed, precision, device, allow_cpu: as for `load_segmenter`.
         strategy: "propagate" or "slices"; window: as for `Segmenter.segment`.
         modality, component: as for `read_volume`.
-        formats: extensions of the segmentations to write.
+        formats: extensions of the segmentations to write; seg_type: of a DICOM SEG.
         statistics: "none", "first-order" or "radiomics".
         report: whether each study gets an HTML page.
     """
@@ -44,6 +44,7 @@ class BatchSettings:
     modality: str | None = None
     component: int | None = None
     formats: tuple[str, ...] = (".seg.nrrd",)
+    seg_type: str = "BINARY"
     statistics: str = "none"
     report: bool = False
 

@@ -130,7 +130,7 @@ class StudyWorker:
         """
         self.records.path(read.study.name).unlink(missing_ok=True)  # else it vouched for others
         outputs = write_outputs(
-            self.records, read.study.name, read.volume, result, self.plan.settings
+            self.records, read.study, read.volume, result, self.plan.settings
         )
         record = {
             **self._about(read.study, DONE, started),

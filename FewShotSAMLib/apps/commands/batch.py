@@ -47,8 +47,10 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--formats", nargs="+", default=[".seg.nrrd"], metavar="EXT",
-        help="of the segmentations: .seg.nrrd, .nii.gz, .nrrd, .mha (default: .seg.nrrd)",
+        help="of the segmentations: .seg.nrrd, .nii.gz, .nrrd, .mha, .dcm (DICOM SEG, for DICOM "
+        "series) (default: .seg.nrrd)",
     )  # fmt: skip
+    options.add_seg_type(parser)
     parser.add_argument("--report", action="store_true", help="write a page with pictures of each")
     parser.add_argument(
         "--statistics", choices=STATISTICS, default="none",

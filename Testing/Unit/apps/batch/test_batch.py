@@ -205,10 +205,10 @@ def test_any_error_of_a_study_stays_with_it(run, tmp_path, monkeypatch):
     """An error that nobody thought of, in the real chain of reading, segmenting and writing."""
     real = study_worker.write_outputs
 
-    def write(records, name, *rest):
-        if name == "patient 1":
+    def write(records, study, *rest):
+        if study.name == "patient 1":
             raise RuntimeError("CUDA error: unspecified launch failure")
-        return real(records, name, *rest)
+        return real(records, study, *rest)
 
     monkeypatch.setattr(study_worker, "write_outputs", write)
     found = {one.name: one for one in run(tmp_path)}
