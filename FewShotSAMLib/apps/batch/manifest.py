@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..outputs import json_text, write_text
@@ -17,6 +17,7 @@ COLUMNS = (
     "voxels", "slices", "look_at", "source", "series", "input_sha256", "segmentation", "method",
     "strategy", "model", "weights", "device", "seconds", "finished", "FewShotSAM", "PyTorch",
 )  # fmt: skip
+_UNLISTED = ("format", "traceback", "picture")
 _URGENCY = {NOT_FOUND: 1, DOUBTFUL: 2, FOUND: 3}
 
 
@@ -28,9 +29,7 @@ def write_manifest(records: Records) -> None:
     Raises:
         InputError: they cannot be written.
     """
-    if not records.folder.is_dir():
-        return
-    studies = sorted(records.all(), key=lambda one: (study_need(one), one["study"]))
+    studies = by_need(records.all())
     write_text(records.folder / JSON, json_text([_public(one) for one in studies]))
     rows = [row for one in studies for row in _rows(one)]
     columns = [*COLUMNS, *sorted({key for row in rows for key in row} - set(COLUMNS))]
@@ -40,6 +39,11 @@ def write_manifest(records: Records) -> None:
     writer.writerows(rows)
     # With a mark at the beginning spreadsheets know that it is UTF-8.
     write_text(records.folder / CSV, "\ufeff" + text.getvalue())
+
+
+def by_need(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records in the order in which a person should look at their studies."""
+    return sorted(records, key=lambda one: (study_need(one), one["study"]))
 
 
 def study_need(record: Mapping[str, Any]) -> tuple[int, float]:
@@ -56,7 +60,7 @@ def structure_need(structure: Mapping[str, Any]) -> tuple[int, float]:
 
 
 def _public(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key not in ("format", "traceback")}
+    return {key: value for key, value in record.items() if key not in _UNLISTED}
 
 
 def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -143,6 +143,8 @@ class StudyWorker:
             "structures": self._structures(read.volume, result),
             "notes": list(read.volume.notes),
         }
+        if self.plan.settings.report:
+            record["picture"] = _picture(read.volume, result)
         write_record(self.records, record)
         return record
 
@@ -183,6 +185,12 @@ class StudyWorker:
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": round(time.time() - started, 3),
         }
+
+
+def _picture(volume: Volume, result: VolumeResult) -> str:
+    from ..report.report import thumbnail
+
+    return thumbnail(volume, result)
 
 
 def _named(problem: BaseException) -> str:

@@ -81,19 +81,28 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(batch)
     from ...data.errors import InputError
-    from ..batch.manifest import write_manifest
     from ..batch.outputs_of_study import DiskFull
 
     try:
         found = _run(batch, args)
-        write_manifest(batch.plan.records)
+        _write_lists(batch)
     except KeyboardInterrupt:
-        write_manifest(batch.plan.records)
+        _write_lists(batch)
         tell(f"cancelled; what is done stays in {args.output}; the same command goes on with it")
         return CANCELLED
     except DiskFull as full:
         raise InputError(str(full)) from None
     return _conclude(args, found)
+
+
+def _write_lists(batch: Batch) -> None:
+    from ..batch.index_page import write_index
+    from ..batch.manifest import write_manifest
+
+    if batch.plan.folder.is_dir():
+        write_manifest(batch.plan.records)
+        if batch.plan.settings.report:
+            write_index(batch.plan.records)
 
 
 def _conclude(args: argparse.Namespace, found: Sequence[StudyResult]) -> int:

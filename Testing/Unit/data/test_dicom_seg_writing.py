@@ -149,7 +149,8 @@ def test_names_colours_codes_and_references(tmp_path):
     ).to_rgb()
     assert np.allclose(np.array(colour) / 255, SEGMENTS[2].colour, atol=0.02)
     assert stored.FrameOfReferenceUID == sources[0].FrameOfReferenceUID
-    assert stored.StudyInstanceUID == sources[0].StudyInstanceUID and str(stored.PatientName) == "Nobody"
+    assert stored.StudyInstanceUID == sources[0].StudyInstanceUID
+    assert str(stored.PatientName) == "Nobody"
     referenced = {
         instance.ReferencedSOPInstanceUID
         for one in stored.ReferencedSeriesSequence
