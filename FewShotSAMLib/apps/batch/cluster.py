@@ -122,7 +122,7 @@ def _handed_in(
     """
     from distributed import Client
 
-    with Client(address, timeout="10s", set_as_default=False) as client:
+    with Client(address, timeout="10s") as client:
         tasks = _tasks(client, plan, studies)
         try:
             yield from _awaited(tasks, plan, cancel)

@@ -36,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_protocol(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--csv", type=Path, metavar="OUT.csv",
+        help="write every patient's and organ's scores, and means with bootstrap intervals",
+    )  # fmt: skip
     options.add_model_options(parser)
     options.add_reading_options(parser)
 
@@ -66,11 +70,14 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read all cases, segment, print a table for each measure."""
+    from ...evaluation.scores_file import scores_csv
     from ...evaluation.tables import build_table
-    from ..outputs import print_json
+    from ..outputs import check_destination, print_json, write_text
     from ..progress import showing_progress
     from .segment import load_chosen_segmenter
 
+    if args.csv:
+        check_destination(args.csv, (".csv",), [])
     pairs = find_pairs(args.dataset)
     support = _support_case(args, [name for name, _, _ in pairs])
     cases = [_read(name, image, labels, args) for name, image, labels in pairs]
@@ -78,7 +85,10 @@ def run(args: argparse.Namespace) -> int:
     with showing_progress() as (bar, cancel):
         segment = _Adapter(segmenter, args, bar, cancel)
         scores = _evaluate(args, cases, support, segment)
-    measures = ["given"] + (["whole", "assd", "hd95"] if args.protocol == "whole-volume" else [])
+    if args.csv:
+        write_text(args.csv, scores_csv(scores))
+    whole = ["whole", "nsd", "assd", "hd95"] if args.protocol == "whole-volume" else []
+    measures = ["given", *whole]
     tables = [build_table(scores, measure) for measure in measures]
     if args.json:
         print_json(_as_json(args, support, segmenter.encoders.model.card, tables))

@@ -54,7 +54,7 @@ def test_exit_status_and_lists(studies, tmp_path):
 def test_a_full_disk_is_one_line_and_what_is_done_stays(studies, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no small disk can be mounted here")
     try:

@@ -138,7 +138,8 @@ def test_500_slices_open_at_once(opened, tmp_path):
 def record(number, status="done", verdict="found"):
     return {
         "study": f"patient {number:03d} ü", "status": status,
-        "error": "unreadable" if status == "failed" else "", "seconds": 2.0, "run": "0" * 64, "key": "", "picture": "",
+        "error": "unreadable" if status == "failed" else "",
+        "seconds": 2.0, "run": "0" * 64, "key": "", "picture": "",
         "outputs": {".html": {"file": f"patient {number:03d} ü.html"}},
         "structures": [{"name": "liver", "verdict": verdict, "confidence": 0.5 + number / 1000,
                         "volume_ml": 12.0, "look_at": [3, 4]}] * (status == "done"),
