@@ -4,6 +4,7 @@ one direction than in another do no harm."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,9 @@ def surface_agreement(
     box = ndimage.find_objects((prediction | truth).astype(np.uint8))[0]
     # A margin of one voxel: the surface runs around what touches the volume's edge as well.
     pair = [np.pad(mask[box], 1) for mask in (truth, prediction)]
-    distances = compute_surface_distances(*pair, tuple(spacing)[::-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of SciPy's names, up to SciPy 2
+        distances = compute_surface_distances(*pair, tuple(spacing)[::-1])
     there, back = compute_average_surface_distance(distances)
     sizes = [distances[f"surfel_areas_{name}"].sum() for name in ("gt", "pred")]
     return SurfaceAgreement(

@@ -54,7 +54,7 @@ def _warnings(counts: Counter[str]) -> list[dict[str, Any]]:
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     structures = sorted(record.get("structures", ()), key=structure_need)
-    worst = structures[0]["verdict"] if structures else NOT_FOUND
+    worst = structures[0]["state"] if structures else NOT_FOUND
     return {
         "name": record["study"],
         "state": FAILED if record["status"] == FAILED else worst,

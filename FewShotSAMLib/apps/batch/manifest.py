@@ -13,7 +13,7 @@ from .records import FAILED, Records
 
 CSV, JSON = "manifest.csv", "manifest.json"
 COLUMNS = (
-    "study", "status", "error", "structure", "label", "verdict", "confidence", "volume_ml",
+    "study", "status", "error", "structure", "label", "state", "confidence", "volume_ml",
     "voxels", "slices", "look_at", "source", "series", "input_sha256", "segmentation", "method",
     "strategy", "model", "weights", "device", "seconds", "finished", "FewShotSAM", "PyTorch",
 )  # fmt: skip
@@ -56,7 +56,7 @@ def study_need(record: Mapping[str, Any]) -> tuple[int, float]:
 def structure_need(structure: Mapping[str, Any]) -> tuple[int, float]:
     """Sorts the structures of a record likewise."""
     confidence = structure["confidence"]
-    return _URGENCY[structure["verdict"]], 0.0 if confidence is None else confidence
+    return _URGENCY[structure["state"]], 0.0 if confidence is None else confidence
 
 
 def _public(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _structure(one: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: one[key] for key in ("label", "verdict", "volume_ml", "voxels", "slices")}
+    kept = {key: one[key] for key in ("label", "state", "volume_ml", "voxels", "slices")}
     confidence = one["confidence"]
     return {
         **kept,

@@ -59,8 +59,8 @@ def _size(image: Volume) -> str:
 
 def _warnings(image: Volume, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What a person has to know before anything else, the worst first."""
-    missing = [row["name"] for row in rows if row["verdict"] == NOT_FOUND]
-    doubtful = [row for row in rows if row["verdict"] == DOUBTFUL]
+    missing = [row["name"] for row in rows if row["state"] == NOT_FOUND]
+    doubtful = [row for row in rows if row["state"] == DOUBTFUL]
     said = [{"bad": True, "says": f"Not found: {', '.join(missing)}."}] if missing else []
     said += [
         {"says": f"Doubtful: {row['name']} (confidence {row['confidence']:.2f})."}

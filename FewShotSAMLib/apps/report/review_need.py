@@ -18,18 +18,18 @@ class ReviewNeed:
 
     Attributes:
         confidence: 0 to 1; NaN where it was not found.
-        verdict: "found", "doubtful" or "not found".
+        state: "found", "doubtful" or "not found".
         look_at: slices in doubt, counted along the file's axis from 0, the least sure first.
     """
 
     confidence: float
-    verdict: str
+    state: str
     look_at: tuple[int, ...]
 
     @property
     def order(self) -> tuple[int, float]:
         """Sorts what wants a look before what does not."""
-        urgency = (NOT_FOUND, DOUBTFUL, FOUND).index(self.verdict)
+        urgency = (NOT_FOUND, DOUBTFUL, FOUND).index(self.state)
         return urgency, self.confidence if self.confidence == self.confidence else 0.0
 
 
@@ -38,13 +38,13 @@ def review_need(result: VolumeResult, label: int) -> ReviewNeed:
     the scores of the slices that it was found on."""
     there = [s for s in result.slices if s.label == label and s.present]
     confidence = float(np.mean([s.score for s in there])) if there else float("nan")
-    said = getattr(result, "structures", {}).get(label)
-    if said is not None:
-        return ReviewNeed(float(said.confidence), str(said.verdict), _doubtful(there))
-    return ReviewNeed(confidence, _verdict(confidence), _doubtful(there))
+    for said in getattr(result, "structures", ()):
+        if said.label == label:
+            return ReviewNeed(float(said.confidence), said.state, _doubtful(there))
+    return ReviewNeed(confidence, _state(confidence), _doubtful(there))
 
 
-def _verdict(confidence: float) -> str:
+def _state(confidence: float) -> str:
     if confidence != confidence:
         return NOT_FOUND
     return FOUND if confidence >= DOUBTFUL_BELOW else DOUBTFUL

@@ -30,7 +30,7 @@ def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:
                 "slices": len(scores),
                 "mean_score": float(np.mean(scores)) if scores else float("nan"),
                 "confidence": need.confidence,
-                "verdict": need.verdict,
+                "state": need.state,
                 "look_at": list(need.look_at),
             }
         )

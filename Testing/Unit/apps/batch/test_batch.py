@@ -92,7 +92,7 @@ def test_manifest_says_what_the_files_say(done):
             assert float(row["volume_ml"]) == pytest.approx(
                 inside.sum() * np.prod(labels.spacing) / 1000, abs=1e-3
             )
-            assert row["verdict"] in ("found", "doubtful", "not found")
+            assert row["state"] in ("found", "doubtful", "not found")
             if inside.any():
                 assert float(row["mean"]) == pytest.approx(image.voxels[inside].mean())
                 k, j, i = (axis.mean() for axis in np.nonzero(inside))
@@ -107,7 +107,7 @@ def test_rows_come_by_need_of_review(done):
     least = [
         min(s["confidence"] or 0.0 for s in one["structures"])
         for one in manifest(done[0])
-        if one["status"] == "done" and all(s["verdict"] == "found" for s in one["structures"])
+        if one["status"] == "done" and all(s["state"] == "found" for s in one["structures"])
     ]
     assert least == sorted(least)
 

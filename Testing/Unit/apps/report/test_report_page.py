@@ -44,9 +44,9 @@ def result_of(count=40, side=64):
 def test_what_needs_a_look():
     _, result = result_of(8)
     needs = [review_need(result, label) for label in NAMES]
-    assert [need.verdict for need in needs] == ["found", "doubtful", "not found"]
+    assert [need.state for need in needs] == ["found", "doubtful", "not found"]
     assert needs[1].look_at == (4, 5, 6, 7) and needs[0].look_at == ()
-    assert sorted(needs, key=lambda need: need.order)[0].verdict == "not found"
+    assert sorted(needs, key=lambda need: need.order)[0].state == "not found"
 
 
 @pytest.fixture(scope="module")
@@ -135,13 +135,13 @@ def test_500_slices_open_at_once(opened, tmp_path):
     assert page.took < 20  # a busy machine; see the printed figure
 
 
-def record(number, status="done", verdict="found"):
+def record(number, status="done", state="found"):
     return {
         "study": f"patient {number:03d} ü", "status": status,
         "error": "unreadable" if status == "failed" else "",
         "seconds": 2.0, "run": "0" * 64, "key": "", "picture": "",
         "outputs": {".html": {"file": f"patient {number:03d} ü.html"}},
-        "structures": [{"name": "liver", "verdict": verdict, "confidence": 0.5 + number / 1000,
+        "structures": [{"name": "liver", "state": state, "confidence": 0.5 + number / 1000,
                         "volume_ml": 12.0, "look_at": [3, 4]}] * (status == "done"),
     }  # fmt: skip
 
@@ -150,7 +150,7 @@ def test_index_of_100_studies(opened, tmp_path):
     records = Records(tmp_path)
     records.write(record(99, "failed"))
     for number in range(99):
-        records.write(record(number, verdict="doubtful" if number % 10 == 0 else "found"))
+        records.write(record(number, state="doubtful" if number % 10 == 0 else "found"))
     write_index(records)
     page = opened(tmp_path / "index.html")
     print(f"100 studies opened in {page.took:.2f} s")
