@@ -16,6 +16,7 @@ from FewShotSAMLib.evaluation.protocol import Score
 from FewShotSAMLib.evaluation.scores_file import scores_csv
 from FewShotSAMLib.evaluation.surfaces import surface_agreement
 
+
 def ball(shape, centre, radius, spacing):
     grid = np.indices(shape).astype(float)
     steps = np.array(spacing[::-1]).reshape(3, 1, 1, 1)
