@@ -43,7 +43,7 @@ $(DEMO): $(MADE) pyproject.toml
 # into a separate environment), with the setuptools and wheel of "models", without its CUDA code.
 $(TESTED): export SAM2_BUILD_CUDA := 0
 $(TESTED): $(DEMO) Makefile
-	$(PIP) install --editable ".[test,models]"
+	$(PIP) install --editable ".[test,models,docs]"
 	$(if $(SAM2),$(PIP) install --no-build-isolation --no-deps "$(SAM2)")
 	@touch $@
 

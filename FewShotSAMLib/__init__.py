@@ -19,6 +19,7 @@ _HOME_OF = {
     "load_segmenter": "FewShotSAMLib.segmentation.segmenter",
     "read_labels": "FewShotSAMLib.data.reading",
     "read_volume": "FewShotSAMLib.data.reading",
+    "segment_many": "FewShotSAMLib.apps.batch.many",
     "write_labels": "FewShotSAMLib.data.writing",
     "write_volume": "FewShotSAMLib.data.writing",
 }
@@ -32,11 +33,13 @@ __all__ = [
     "load_segmenter",
     "read_labels",
     "read_volume",
+    "segment_many",
     "write_labels",
     "write_volume",
 ]
 
 if TYPE_CHECKING:
+    from .apps.batch.many import segment_many
     from .data.errors import InputError
     from .data.reading import read_labels, read_volume
     from .data.support import Support

@@ -52,7 +52,7 @@ def read_supports(args: argparse.Namespace, query: Volume) -> list[Support]:
         InputError: none is named, images and masks do not pair up, or a file is unusable.
     """
     drawings = _drawings(args)
-    supports = [_kept_support(path) for path in args.support]
+    supports = [kept_support(path) for path in args.support]
     for image, mask in drawings:
         same = image.exists() and args.query.exists() and image.samefile(args.query)
         supports += _drawn(query if same else read_image(image, args), mask, args)
@@ -101,7 +101,8 @@ def _drawn(image: Volume, mask: Path, args: argparse.Namespace) -> list[Support]
     return supports
 
 
-def _kept_support(path: Path) -> Support:
+def kept_support(path: Path) -> Support:
+    """A support from a file that was kept. Raises InputError where it cannot be used."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; make one with 'fewshotsam support'")
     return Support.load(path)

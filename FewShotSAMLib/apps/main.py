@@ -1,6 +1,7 @@
 """The command line: which commands there are, and what an error or Ctrl-C looks like.
 
-Exit status: 0 done, 1 an unexpected failure, 2 unusable input, 130 cancelled, 141 nobody reads
+Exit status: 0 done, 1 an unexpected failure, 2 unusable input, 3 some studies of
+a batch failed, 130 cancelled, 141 nobody reads
 what it prints (as when `head` has seen enough; a shell says 128 + SIGPIPE of other programs too).
 """
 
@@ -22,6 +23,7 @@ from ..version import __version__
 # and the like only when they run, so that help comes at once.
 COMMANDS = {
     "segment": "segment a volume from one or more marked slices",
+    "batch": "segment many studies; what is done stays done",
     "prompts": "show the prompts of one slice as JSON",
     "support": "keep marked slices as a file for later",
     "models": "list, download, verify, remove and locate models",

@@ -13,6 +13,17 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 STRATEGIES = ("slices", "propagate", "memory")
 
 
+def add_seg_type(parser: argparse.ArgumentParser) -> None:
+    """Which kind of DICOM SEG to write."""
+    parser.add_argument(
+        "--seg-type",
+        choices=("BINARY", "LABELMAP", "FRACTIONAL"),
+        default="BINARY",
+        help="of a DICOM SEG: BINARY, which every reader knows; LABELMAP, smaller; FRACTIONAL, "
+        "which says how sure each slice is (default: BINARY)",
+    )
+
+
 def add_support_options(parser: argparse.ArgumentParser) -> None:
     """Which marked slices to use: files, or a support that was kept."""
     group = parser.add_argument_group("marked slices (an image and its mask, or a kept support)")

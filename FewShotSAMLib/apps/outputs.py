@@ -73,7 +73,12 @@ def tell(sentence: str) -> None:
 
 def print_json(content: Any) -> None:
     """One object on standard output. Numbers that are none become null."""
-    print(json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False))
+    print(json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """JSON for people to read. Numbers that are none become null."""
+    return json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

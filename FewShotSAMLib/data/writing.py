@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,29 @@ from .volume import Segment, Volume
 
 _LONGEST_NIFTI = 32767
 
-WRITABLE = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png")
+SEG = ".dcm"  # labels as DICOM SEG
+WRITABLE = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png", SEG)
 
 
-def write_labels(result: Any, path: str | Path, *, names: Mapping[int, str] | None = None) -> None:
+def write_labels(
+    result: Any,
+    path: str | Path,
+    *,
+    names: Mapping[int, str] | None = None,
+    sources: Sequence[Path] = (),
+    seg_type: str = "BINARY",
+) -> None:
     """Write labels as .seg.nrrd (names and colours kept, opens as a segmentation in 3D Slicer),
-    .nii.gz, .nii, .nrrd, .mha, or .png (one axial slice, in the segments' colours if it has any).
+    .nii.gz, .nii, .nrrd, .mha, .png (one axial slice, in the segments' colours if it has any), or
+    .dcm (a DICOM SEG with names, colours and codes).
 
     Args:
         result: a label ``Volume``, or an object with one as ``labels``.
         path: where to; missing folders are made.
         names: label value -> name, in place of the segments' own.
+        sources: for .dcm, the DICOM files that were segmented, or a folder of them.
+        seg_type: for .dcm, "BINARY", "LABELMAP", or "FRACTIONAL", which says of each voxel how
+            sure its slice is.
 
     Raises:
         InputError: unknown extension, a grid that the format cannot hold (``check_grid`` tells
@@ -46,7 +58,10 @@ def write_labels(result: Any, path: str | Path, *, names: Mapping[int, str] | No
     for value in [v for v in present_labels(voxels) if v not in segments]:
         name = (names or {}).get(value, f"label_{value}")
         segments[value] = Segment(name, default_colour(value))
-    labels = labels.with_voxels(voxels)
+    labels = replace(labels, voxels=voxels, segments=segments if kind == SEG else labels.segments)
+    if kind == SEG:
+        _write_seg(labels, path, sources, seg_type, result)
+        return
     _check_axes(labels, path, kind)
     if kind == ".png":
         coloured = segments if labels.segments else {}
@@ -62,6 +77,18 @@ def write_labels(result: Any, path: str | Path, *, names: Mapping[int, str] | No
     save_image(image, path)
 
 
+def _write_seg(
+    labels: Volume, path: Path, sources: Sequence[Path], seg_type: str, result: Any
+) -> None:
+    from .dicom_seg_writing import confidence_maps, write_seg
+    from .dicom_sources import find_sources
+
+    files = [p for s in sources for p in (sorted(s.rglob("*")) if s.is_dir() else [s])]
+    headers = find_sources([p for p in files if p.is_file()], labels)
+    sure = confidence_maps(result) if hasattr(result, "slices") else {}
+    write_seg(labels, path, headers, seg_type=seg_type, confidence=sure)
+
+
 def write_volume(volume: Volume, path: str | Path) -> None:
     """Write an image as .nii.gz, .nii, .nrrd, .mha, or .png (one axial slice, 8 or 16 bits).
 
@@ -70,6 +97,8 @@ def write_volume(volume: Volume, path: str | Path) -> None:
     """
     path = Path(path)
     kind = check_output(path)
+    if kind == SEG:
+        raise InputError(f"{path}: images are not written as DICOM; use .nii.gz or .nrrd")
     _check_axes(volume, path, kind)
     if kind in NIFTI:
         save_nifti(volume, path)

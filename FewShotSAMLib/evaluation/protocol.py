@@ -20,6 +20,7 @@ from ..data.slicing import extract_slices
 from ..data.support import Support
 from ..data.volume import Volume
 from .metrics import dice, dice_given_slices, surface_distance, volume_ml
+from .surfaces import surface_agreement
 
 PARTS = 3
 
@@ -52,7 +53,7 @@ class Score:
 
     given: Dice over the slices that contain it; whole: over all slices (NaN where the protocol
     gives the slices away). assd, hd95: millimetres, over what `whole` or else `given` counts.
-    volume, truth: millilitres, segmented and true.
+    volume, truth: millilitres, segmented and true. nsd: normalised surface Dice at 2 mm.
     """
 
     case: str
@@ -64,6 +65,7 @@ class Score:
     hd95: float
     volume: float
     truth: float
+    nsd: float = float("nan")
 
 
 def support_slices(count: int) -> tuple[int, ...]:
@@ -222,4 +224,5 @@ def _score(
         hd95=distance.hd95,
         volume=volume_ml(prediction, steps),
         truth=volume_ml(truth, steps),
+        nsd=surface_agreement(prediction, truth, steps).nsd,
     )

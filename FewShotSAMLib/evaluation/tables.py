@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .intervals import bootstrap_interval
 from .protocol import Score
 
 
@@ -35,6 +36,7 @@ class Table:
             "organs": {
                 organ: {
                     "mean": _plain(self.means[row]),
+                    "interval": [_plain(end) for end in bootstrap_interval(self.values[row])],
                     "cases": {
                         case: _plain(self.values[row, column])
                         for column, case in enumerate(self.cases)
@@ -46,12 +48,17 @@ class Table:
 
     def to_markdown(self, digits: int = 3) -> str:
         """A Markdown table; a dash for NaN."""
-        head = [self.measure, *self.cases, "mean"]
+        head = [self.measure, *self.cases, "mean", "95 % interval"]
         lines = [_line(head), _line(["---"] + ["---:"] * (len(head) - 1))]
         for row, organ in enumerate(self.organs):
             numbers = [*self.values[row], self.means[row]]
-            lines.append(_line([organ, *(_text(number, digits) for number in numbers)]))
-        lines.append(_line(["mean", *[""] * len(self.cases), f"**{_text(self.mean, digits)}**"]))
+            ends = _ends(bootstrap_interval(self.values[row]), digits)
+            lines.append(_line([organ, *(_text(number, digits) for number in numbers), ends]))
+        mean = f"**{_text(self.mean, digits)}**"
+        over_patients = bootstrap_interval([_mean(column) for column in self.values.T])
+        lines.append(
+            _line(["mean", *[""] * len(self.cases), mean, _ends(over_patients, digits)])
+        )
         return "\n".join(lines)
 
 
@@ -63,7 +70,7 @@ def build_table(scores: Iterable[Score], measure: str = "whole") -> Table:
     scores = list(scores)
     if not scores:
         raise ValueError("there are no scores to tabulate")
-    if measure not in ("given", "whole", "assd", "hd95", "volume", "truth"):
+    if measure not in ("given", "whole", "nsd", "assd", "hd95", "volume", "truth"):
         raise ValueError(f"{measure!r} is not a measure of a score")
     organs = tuple(dict.fromkeys(score.organ for score in scores))
     cases = tuple(dict.fromkeys(score.case for score in scores))
@@ -93,6 +100,11 @@ def _plain(value: float) -> float | None:
 
 def _text(value: float, digits: int) -> str:
     return "–" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def _ends(interval: tuple[float, float], digits: int) -> str:
+    low, high = interval
+    return "–" if np.isnan(low) else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def _line(cells: Iterable[str]) -> str:

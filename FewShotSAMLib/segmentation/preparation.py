@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
 import numpy as np
@@ -82,6 +82,10 @@ class Preparation:
 
     encoders: Encoders
     method: MethodBuilder
+    # The last supports and what was made of them: a batch has the same for each of its volumes.
+    _last: list[tuple[tuple, tuple[Support, ...], tuple[Structure, ...]]] = field(
+        default_factory=list, repr=False
+    )
 
     def query(self, volume: Volume, axis: str, window: tuple[float, float] | None) -> Query:
         """The volume made ready. Raises InputError where it has no content."""
@@ -117,7 +121,7 @@ class Preparation:
         )
         method = self.method(space)
         segments = common_segments(supports)
-        structures = self._structures(supports, segments, modality, seed)
+        structures = self._kept_structures(supports, segments, modality, seed)
         return Work(
             slices=SliceEncoder(
                 stack, query.intensity, query.frame, query.roi, self.encoders, method=method,
@@ -136,6 +140,18 @@ class Preparation:
             assume_present=assume_present,
             priors=_priors(query, supports, structures),
         )
+
+    def _kept_structures(
+        self, supports: Sequence[Support], segments: Mapping[int, Segment], modality: str, seed: int
+    ) -> tuple[Structure, ...]:
+        """Those of the last call, where it had the very same supports."""
+        key = (modality, seed, *(id(support) for support in supports))
+        for known, _, structures in self._last:
+            if known == key:
+                return structures
+        structures = self._structures(supports, segments, modality, seed)
+        self._last[:] = [(key, tuple(supports), structures)]  # held, so that no id comes again
+        return structures
 
     def _structures(
         self,

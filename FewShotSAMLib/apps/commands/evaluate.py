@@ -39,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_protocol(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--csv", type=Path, metavar="OUT.csv",
+        help="write every patient's and organ's scores, and means with bootstrap intervals",
+    )  # fmt: skip
     options.add_model_options(parser)
     options.add_reading_options(parser)
 
@@ -107,22 +111,29 @@ def run(args: argparse.Namespace) -> int:
     """Read all cases, segment, print a table for each measure."""
     from ...evaluation.dataset import find_pairs
     from ...evaluation.folds import over_folds
+    from ...evaluation.scores_file import scores_csv
     from ...evaluation.tables import build_table
-    from ..outputs import print_json
+    from ..outputs import check_destination, print_json, write_text
     from ..progress import showing_progress
 
+    if args.csv:
+        check_destination(args.csv, (".csv",), [])
     pairs = find_pairs(args.dataset)
     parts = _parts(args, [name for name, _, _ in pairs])
     cases = [_read(name, image, labels, args) for name, image, labels in pairs]
     organs, segmenters = _organs(args, cases), _Segmenters(args)
-    measures = ["given"] + (["whole", "assd", "hd95"] if args.protocol == "whole-volume" else [])
+    distances = ["whole", "nsd", "assd", "hd95"] if args.protocol == "whole-volume" else []
+    measures = ["given", *distances]
     _tell_of_seen_cases(args)
-    tables = []
+    tables, every = [], []
     with showing_progress() as (bar, cancel):
         for part in parts:
             segment = _Adapter(segmenters.of(part.fold), args, bar, cancel)
             scores = _evaluate(args, cases, part, organs, segment)
             tables.append([build_table(scores, measure) for measure in measures])
+            every += scores
+    if args.csv:
+        write_text(args.csv, scores_csv(every))
     whole = [over_folds(each) for each in zip(*tables)] if args.folds else tables[0]
     if args.json:
         print_json(_as_json(args, parts, segmenters.card, whole, tables))

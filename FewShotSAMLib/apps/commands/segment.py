@@ -34,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="OUT",
         help="where to write the labels: .seg.nrrd (names and colours, for 3D Slicer), .nii.gz, "
-        ".nii, .nrrd, .mha, or .png for a single slice",
+        ".nii, .nrrd, .mha, .dcm (DICOM SEG, for a DICOM series), or .png for a single slice",
     )
+    options.add_seg_type(parser)
     options.add_support_options(parser)
     options.add_model_options(parser)
     _add_extent(parser)
@@ -110,7 +111,7 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
         if note not in told:
             tell(in_options(note))
     report = _report(query, result) if args.report else ""
-    write_labels(result, args.output)
+    write_labels(result, args.output, sources=[args.query], seg_type=args.seg_type)
     if args.report:
         write_text(args.report, report)
     return query, result

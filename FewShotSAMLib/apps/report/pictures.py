@@ -63,19 +63,29 @@ class Stack:
             segments=segments,
         )
 
+    def carrying(self, always: Sequence[int] = ()) -> list[int]:
+        """Positions of all slices that carry a label (of all slices where none does), and of those
+        that `always` names by their numbers."""
+        full = self.labels.any(axis=(1, 2))
+        if self.truth is not None:
+            full |= self.truth.any(axis=(1, 2))
+        there = np.flatnonzero(full) if full.any() else np.arange(len(self.labels))
+        return sorted({*map(int, there), *self._positions(always)})
+
     def chosen(self, count: int, always: Sequence[int] = ()) -> list[int]:
         """At most `count` positions spread over the slices that carry a label.
 
         `always` names slices by number that are among them in any case.
         """
-        carrying = self.labels.any(axis=(1, 2))
-        if self.truth is not None:
-            carrying |= self.truth.any(axis=(1, 2))
-        there = np.flatnonzero(carrying) if carrying.any() else np.arange(len(self.labels))
-        fixed = [position for position, n in enumerate(self.numbers) if n in set(always)][:count]
+        there = self.carrying()
+        fixed = self._positions(always)[:count]
         free = max(min(count, len(there)) - len(fixed), 0)
-        spread = there[np.rint(np.linspace(0, len(there) - 1, free)).astype(int)]
-        return sorted({*fixed, *(int(position) for position in spread)})
+        spread = np.rint(np.linspace(0, len(there) - 1, free)).astype(int)
+        return sorted({*fixed, *(there[place] for place in spread)})
+
+    def _positions(self, numbers: Sequence[int]) -> list[int]:
+        wanted = set(numbers)
+        return [position for position, number in enumerate(self.numbers) if number in wanted]
 
     def window(self) -> tuple[slice, slice]:
         """Rows and columns around what is not dark, for all slices alike."""
@@ -106,7 +116,7 @@ def contact_sheet(
         RGB; results outlined in their segments' colours, the truth in dotted white.
     """
     rows, cols = stack.window()
-    tiles = [_tile(stack, position, rows, cols, marked) for position in positions]
+    tiles = [tile(stack, position, rows, cols, marked) for position in positions]
     width, height = tiles[0].size
     columns = min(columns, len(tiles))
     lines = -(-len(tiles) // columns)
@@ -116,27 +126,33 @@ def contact_sheet(
         lines * (height + MARGIN) + MARGIN + legend,
     )
     sheet = Image.new("RGB", size, (16, 18, 22))
-    for n, tile in enumerate(tiles):
+    for n, one in enumerate(tiles):
         line, column = divmod(n, columns)
-        sheet.paste(tile, (MARGIN + column * (width + MARGIN), MARGIN + line * (height + MARGIN)))
+        sheet.paste(one, (MARGIN + column * (width + MARGIN), MARGIN + line * (height + MARGIN)))
     _write_legend(sheet, stack, size[1] - legend)
     return sheet
 
 
-def _tile(
+def tile(
     stack: Stack, position: int, rows: slice, cols: slice, marked: Sequence[int]
 ) -> Image.Image:
+    """One slice with outlines and its number, RGB, `TILE_WIDTH` wide in its true proportions.
+
+    Args:
+        position: of the slice in the stack; rows, cols: what of it is shown.
+        marked: numbers of the slices that a person drew on.
+    """
     grey = stack.grey[position][rows, cols]
     dx, dy = stack.spacing
     height = max(round(TILE_WIDTH * grey.shape[0] * dy / (grey.shape[1] * dx)), 24)
     size = (TILE_WIDTH, min(height, 3 * TILE_WIDTH))
     pixels = np.rint(255.0 * np.clip(grey, 0.0, 1.0) ** 0.85).astype(np.uint8)
-    tile = Image.fromarray(pixels).convert("RGB").resize(size, Image.Resampling.BICUBIC)
-    picture = np.array(tile)
+    shown = Image.fromarray(pixels).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    picture = np.array(shown)
     _draw_outlines(picture, stack, position, rows, cols)
-    tile = Image.fromarray(picture)
-    _write_number(tile, stack.numbers[position], stack.numbers[position] in marked)
-    return tile
+    shown = Image.fromarray(picture)
+    _write_number(shown, stack.numbers[position], stack.numbers[position] in marked)
+    return shown
 
 
 def _draw_outlines(

@@ -9,17 +9,19 @@ import numpy as np
 
 from ...segmentation.results import DOUBTFUL, FOUND, NOT_FOUND, SliceResult, VolumeResult
 from ..option_names import in_options
+from .review_need import review_need
 
 
 def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:
-    """Of each label its value, name, voxels, volume in ml, the slices it was found on, the mean
-    of their scores (NaN where there are none), and how sure the structure is as a whole."""
+    """Of each label its value, name, voxels, volume in ml, the slices it was found on, the mean of
+    their scores (NaN where there are none), how sure it is as a whole, and which slices want a
+    person's look."""
     labels = result.labels
     counts = np.bincount(labels.voxels.ravel(), minlength=max(result.names, default=0) + 1)
     millilitres = float(np.prod(labels.spacing)) / 1000.0
-    judged = {one.label: one for one in result.structures}
     rows = []
     for label, name in sorted(result.names.items()):
+        need = review_need(result, label)
         scores = [s.score for s in result.slices if s.label == label and s.present]
         rows.append(
             {
@@ -29,8 +31,9 @@ def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:
                 "volume_ml": round(int(counts[label]) * millilitres, 3),
                 "slices": len(scores),
                 "mean_score": float(np.mean(scores)) if scores else float("nan"),
-                "confidence": round(judged[label].confidence, 3) if label in judged else None,
-                "state": judged[label].state if label in judged else None,
+                "confidence": need.confidence,
+                "state": need.state,
+                "look_at": list(need.look_at),
             }
         )
     return rows

@@ -59,7 +59,7 @@ def test_points_are_shown_and_a_moved_one_segments_the_slice_again(panel, scene)
     for step in (1.0, 2.0):
         here = [place[0] + step, place[1] + 3.0, place[2]]
         inside.SetNthControlPointPositionWorld(number, here, inside.PositionPreview)
-    settle(least=1.0)
+    settle()
     assert panel.idle and panel.context.last is None
     assert len(segmentations()) == before
     inside.RemoveNthControlPoint(number)

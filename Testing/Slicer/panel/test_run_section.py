@@ -133,7 +133,7 @@ def test_closing_the_scene_during_a_run(panel, scene):
 
 def test_another_scene_during_a_run_can_be_worked_in_once_the_run_has_ended(panel, scene):
     panel.ui.segmentVolumeButton.click()
-    settle(lambda: panel.runs.watch.busy, least=0.05)
+    settle(lambda: panel.runs.watch.busy)
     panel.set_parameters(None)
     scene.Clear(False)
     panel.set_parameters(parameters())
@@ -169,7 +169,7 @@ def test_undo_of_a_slice_gives_the_review_of_the_volume_back(panel):
 
 def test_the_line_on_a_volume_that_went_away_can_still_be_read(panel, scene):
     panel.ui.segmentVolumeButton.click()
-    settle(lambda: panel.runs.watch.busy, least=0.05)
+    settle(lambda: panel.runs.watch.busy)
     volume = panel.parameters.volume
     panel.parameters.volume = None
     scene.RemoveNode(volume)
@@ -262,7 +262,7 @@ def test_the_end_of_a_dropped_run_is_shown(widgets, bare):
     widgets.segmentVolumeButton.click()
     bare.section.drop()
     before = len(bare.refreshed)
-    settle(lambda: not bare.section.watch.busy, least=0.1)
+    settle(lambda: not bare.section.watch.busy)
     assert len(bare.refreshed) == before + 1
     assert bare.said[-1] == ""
     assert bare.review.review is None

@@ -158,12 +158,10 @@ def test_table() -> None:
     assert table.means.tolist() == pytest.approx([2 / 3, 1])
     assert table.mean == pytest.approx(5 / 6)
     lines = table.to_markdown(2).splitlines()
-    assert lines[0] == "| whole | a | b | c | mean |"
-    assert lines[2:] == [
-        "| liver | 0.00 | 1.00 | 1.00 | 0.67 |",
-        "| spleen | 1.00 | 1.00 | – | 1.00 |",
-        "| mean |  |  |  | **0.83** |",
-    ]
+    assert lines[0] == "| whole | a | b | c | mean | 95 % interval |"
+    assert lines[2].startswith("| liver | 0.00 | 1.00 | 1.00 | 0.67 | 0.00 to ")
+    assert lines[3] == "| spleen | 1.00 | 1.00 | – | 1.00 | 1.00 to 1.00 |"
+    assert lines[4].startswith("| mean |  |  |  | **0.83** | ")
     plain = json.loads(json.dumps(table.to_json(), allow_nan=False))
     assert plain["organs"]["spleen"]["cases"]["c"] is None
     with pytest.raises(ValueError, match="measure"):

@@ -1,0 +1,197 @@
+"""Studies as tasks of Dask: processes of this machine, or the workers of a scheduler elsewhere.
+
+What a worker has done lies in the batch's folder as soon as it is done, so nothing depends on the
+process that waits here: a worker that dies gives its study to another, and when the connection to
+the scheduler is lost, what is not done is handed in again. `distributed` is needed
+(pip install "fewshotsam[batch]").
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from ...data.errors import InputError
+from ...segmentation.results import Cancelled
+from .outputs_of_study import DiskFull
+from .pipeline import run_here
+from .plan import Plan
+from .results import StudyResult
+from .study import Study
+from .study_worker import StudyWorker
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+CRASHES = 2  # after that many dead workers a study has failed
+PATIENCE = 120.0  # seconds that a scheduler may be away
+_LOOK = 0.5  # seconds between looks at `cancel`
+
+
+class _Lost(Exception):
+    """The scheduler is not there, or has forgotten what it was to do."""
+
+
+def run_on_cluster(
+    plan: Plan,
+    studies: Sequence[Study],
+    *,
+    workers: int,
+    scheduler: str | None,
+    cancel: threading.Event | None,
+    tell: Callable[[str], None],
+) -> Iterator[StudyResult]:
+    """What becomes of each study, in the order in which they are done.
+
+    Raises:
+        InputError: Dask is not installed, or the scheduler does not answer for two minutes.
+        Cancelled: `cancel` was set; tasks that nobody has begun are taken back.
+        DiskFull: there is no room for outputs.
+    """
+    if find_spec("distributed") is None:
+        raise InputError('several workers need Dask: pip install "fewshotsam[batch]"')
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told here
+    waiting = {study.name: study for study in studies}
+    cancel, since = cancel or threading.Event(), time.monotonic()
+    with _address(workers, scheduler) as address:
+        while waiting:
+            try:
+                for found in _handed_in(address, plan, list(waiting.values()), cancel):
+                    del waiting[found.name]
+                    since = time.monotonic()
+                    yield found
+            except (_Lost, OSError) as problem:
+                if time.monotonic() - since > PATIENCE:
+                    raise InputError(f"{address}: the scheduler does not answer") from problem
+                tell(f"{address}: no scheduler there; trying again, {len(waiting)} studies to do")
+                if cancel.wait(2.0):
+                    raise Cancelled from None
+
+
+@contextmanager
+def _address(workers: int, scheduler: str | None) -> Iterator[str]:
+    """A scheduler's address: the given one, or that of one in this process with workers of its
+    own, each with a GPU or a share of the CPU's threads."""
+    if scheduler:
+        yield scheduler
+        return
+    import dask
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    spec = {
+        number: {"cls": Nanny, "options": {"nthreads": 1, "memory_limit": 0, "env": env}}
+        for number, env in enumerate(_environments(workers))
+    }
+    local = {"host": "127.0.0.1", "port": 0, "dashboard": False}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": CRASHES}),
+        SpecCluster(spec, {"cls": Scheduler, "options": local}) as cluster,
+    ):
+        yield cluster.scheduler_address
+
+
+def _environments(workers: int) -> list[dict[str, str]]:
+    import torch
+
+    cards = torch.cuda.device_count()
+    threads = str(max((os.cpu_count() or 1) // workers, 1))
+    names = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+    shares = {name: os.environ.get(name, threads) for name in names}
+    return [
+        {**shares, **({"CUDA_VISIBLE_DEVICES": str(number % cards)} if cards else {})}
+        for number in range(workers)
+    ]
+
+
+def _handed_in(
+    address: str, plan: Plan, studies: Sequence[Study], cancel: threading.Event
+) -> Iterator[StudyResult]:
+    """Give all studies to the scheduler and yield what becomes of them.
+
+    Raises:
+        _Lost: the connection broke, or tasks were lost.
+        Cancelled, DiskFull: see `run_on_cluster`.
+    """
+    from distributed import Client
+
+    with Client(address, timeout="10s") as client:
+        tasks = _tasks(client, plan, studies)
+        try:
+            yield from _awaited(tasks, plan, cancel)
+        except (Cancelled, DiskFull):
+            with suppress(Exception):  # the scheduler may be gone as well
+                client.cancel(list(tasks), force=True)
+            raise
+
+
+def _tasks(client: Client, plan: Plan, studies: Sequence[Study]) -> dict[Future, Study]:
+    from distributed import fire_and_forget
+
+    tasks = {
+        client.submit(do_study, plan, study, key=f"study-{plan.run[:16]}-{study.name}"): study
+        for study in studies
+    }
+    fire_and_forget(list(tasks))  # they go on when this process ends
+    return tasks
+
+
+def _awaited(
+    tasks: Mapping[Future, Study], plan: Plan, cancel: threading.Event
+) -> Iterator[StudyResult]:
+    from distributed import wait
+
+    pending = set(tasks)
+    while pending:
+        if cancel.is_set():
+            raise Cancelled
+        with suppress(TimeoutError):
+            wait(pending, timeout=_LOOK, return_when="FIRST_COMPLETED")
+        ended = {task for task in pending if task.status != "pending"}
+        for task in ended:
+            yield _outcome(task, tasks[task], plan)
+        pending -= ended
+
+
+def _outcome(task: Future, study: Study, plan: Plan) -> StudyResult:
+    """What a task that has ended gave; a study that ended its workers has failed."""
+    if task.status in ("cancelled", "lost"):
+        raise _Lost(study.name)
+    if task.status == "finished":
+        return task.result()
+    problem = task.exception()
+    if isinstance(problem, (DiskFull, InputError)):
+        raise problem
+    record = StudyWorker(plan).fail(study, _died(problem), time.time())
+    return StudyResult.of(record, plan.folder)
+
+
+def _died(problem: Any) -> Exception:
+    from distributed.scheduler import KilledWorker
+
+    if isinstance(problem, KilledWorker):
+        return InputError(f"{CRASHES + 1} workers ended while they worked on it")
+    return problem
+
+
+def do_study(plan: Plan, study: Study) -> StudyResult:
+    """One task: read, segment, write, in whatever process Dask chose.
+
+    Raises:
+        DiskFull: there is no room for outputs.
+    """
+    (found,) = run_here(_worker(plan), [study])
+    return replace(found, result=None)  # the voxels stay where they are
+
+
+@lru_cache(maxsize=1)
+def _worker(plan: Plan) -> StudyWorker:
+    """Networks and supports of the plan that this process works on, kept between tasks."""
+    return StudyWorker(plan)

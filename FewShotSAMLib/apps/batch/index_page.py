@@ -1,0 +1,66 @@
+"""The page of a whole batch: every study, what needs a look first, with links to their pages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from ...version import __version__
+from ..outputs import write_text
+from ..report.report import template
+from ..report.review_need import DOUBTFUL, FOUND, NOT_FOUND
+from .manifest import by_need, structure_need
+from .records import FAILED, Records
+
+NAME = "index.html"
+
+
+def write_index(records: Records) -> None:
+    """Writes index.html, one file that asks for nothing else and opens without a network.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    write_text(records.folder / NAME, index_html(records))
+
+
+def index_html(records: Records) -> str:
+    """The page."""
+    studies = [_row(record) for record in by_need(records.all())]
+    counts = Counter(one["state"] for one in studies)
+    states = [state for state in (FAILED, NOT_FOUND, DOUBTFUL, FOUND) if counts[state]]
+    return template("index.html").render(
+        title=f"{len(studies)} studies in {records.folder.resolve().name}",
+        facts=f"FewShotSAM {__version__}; what needs a look comes first",
+        warnings=_warnings(counts),
+        counts={state: counts[state] for state in states},
+        studies=studies,
+    )
+
+
+def _warnings(counts: Counter[str]) -> list[dict[str, Any]]:
+    said = {
+        FAILED: "{} studies failed; start the batch again to try them again.",
+        NOT_FOUND: "In {} studies a structure was not found.",
+        DOUBTFUL: "In {} studies a structure is doubtful.",
+    }
+    return [
+        {"bad": state != DOUBTFUL, "says": text.format(counts[state])}
+        for state, text in said.items()
+        if counts[state]
+    ]
+
+
+def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+    structures = sorted(record.get("structures", ()), key=structure_need)
+    worst = structures[0]["state"] if structures else NOT_FOUND
+    return {
+        "name": record["study"],
+        "state": FAILED if record["status"] == FAILED else worst,
+        "error": record.get("error", ""),
+        "structures": structures,
+        "seconds": record["seconds"],
+        "picture": record.get("picture", ""),
+        "page": record.get("outputs", {}).get(".html", {}).get("file", ""),
+    }

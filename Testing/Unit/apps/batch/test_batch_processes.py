@@ -1,0 +1,154 @@
+"""Batches in processes of their own: killed, out of disk, with several workers, with a scheduler
+that goes away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_studies import ROOT, batch, batch_command, manifest, support_of, write_studies
+
+sys.path.append(str(ROOT / "Testing" / "Benchmarks"))
+
+from batch_kills import done_times, killed_and_resumed  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes") / "in"
+    write_studies(folder, 4)
+    return folder
+
+
+def test_killed_and_started_again(studies, tmp_path):
+    counts = killed_and_resumed(studies, tmp_path / "out", 2)
+    assert counts == sorted(counts) and counts[-1] == 4
+
+
+def test_exit_status_and_lists(studies, tmp_path):
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_text("no image", encoding="utf-8")
+    first = studies / "patient 0.nii.gz"
+    out, support = tmp_path / "out", support_of(studies)
+    dry = batch(first, bad, "--support", support, "-o", out, "--dry-run")
+    assert dry.returncode == 0 and "2 studies, 2 to do" in dry.stdout and not out.exists()
+    some = batch(first, bad, "--support", support, "-o", out, "--report")
+    assert some.returncode == 3, some.stderr
+    assert "1 done, 0 earlier, 1 failed" in some.stdout
+    assert [one["status"] for one in manifest(out)] == ["failed", "done"]
+    assert (out / "patient 0.html").is_file() and "bad.nii.gz" in some.stderr
+    log = (out / "batch.log").read_text(encoding="utf-8")
+    assert "failed bad" in log and "Traceback" in log and "done patient 0" in log
+    none = batch(tmp_path / "gone", "--support", support, "-o", out)
+    assert none.returncode == 2 and none.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() != 0,
+                    reason="mounts a small disk, which needs root")  # fmt: skip
+def test_a_full_disk_is_one_line_and_what_is_done_stays(studies, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        said = batch(studies, "--support", support_of(studies), "-o", disk, "--formats", ".nrrd")
+        errors = [line for line in said.stderr.splitlines() if "error" in line]
+        assert said.returncode == 2, said.stderr
+        assert len(errors) == 1 and "full" in errors[0], said.stderr
+        assert not list(disk.glob("records/*.partial"))
+        done_times(disk)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced(studies, tmp_path):
+    pytest.importorskip("distributed", reason="the extra `batch` brings Dask")
+    psutil = pytest.importorskip("psutil")
+    out = tmp_path / "out"
+    command = batch_command(studies, "--support", support_of(studies), "-o", out, "--workers", 2)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_until(lambda: any(out.glob("records/*.partial")) or process.poll() is not None)
+    workers = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
+    assert len(workers) == 2, workers
+    workers[0].kill()
+    printed, said = process.communicate()
+    assert process.returncode == 0, said.decode("utf-8", "replace")
+    assert len(done_times(out)) == 4, printed
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_restarted(studies, tmp_path):
+    """And a client that does not stay: studies go on without it."""
+    pytest.importorskip("distributed", reason="the extra `batch` brings Dask")
+    out, port = tmp_path / "out", free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    options = ("--support", support_of(studies), "-o", out, "--scheduler", address)
+    machines = start_machines(address, port, tmp_path)
+    try:
+        client = subprocess.Popen(
+            batch_command(studies, *options), cwd=ROOT, stderr=subprocess.PIPE
+        )
+        wait_until(lambda: len(done_times(out)) >= 1 or client.poll() is not None)
+        stop(machines)
+        machines = start_machines(address, port, tmp_path)
+        _, said = client.communicate()
+        assert client.returncode == 0, said.decode("utf-8", "replace")
+        assert len(done_times(out)) == 4
+
+        shutil.rmtree(out)
+        client = subprocess.Popen(batch_command(studies, *options), cwd=ROOT)
+        wait_until(lambda: any(out.glob("records/*.partial")))
+        client.kill()
+        client.wait()
+        wait_until(lambda: len(done_times(out)) == 4)
+    finally:
+        stop(machines)
+
+
+def start_machines(address: str, port: int, folder: Path) -> list[subprocess.Popen]:
+    """A scheduler and a worker, as a person starts them on machines of their own."""
+    module = [sys.executable, "-m"]
+    scheduler = [
+        *module, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port),
+        "--no-dashboard",
+    ]  # fmt: skip
+    worker = [
+        *module, "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard",
+        "--local-directory", str(folder),
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(one, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+        for one in (scheduler, worker)
+    ]
+
+
+def stop(machines: list[subprocess.Popen]) -> None:
+    for one in machines:
+        one.kill()
+        one.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(happened) -> None:
+    end = time.monotonic() + 600
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
