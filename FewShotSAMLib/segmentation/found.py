@@ -19,6 +19,7 @@ class Signals:
         agreement: Dice of the mask that was carried here and the model's; 1 where none was carried.
         likeness: how much its grey levels look like those of where it was followed from.
         expected: Dice with the body's plan; 1 where there is none.
+        look: how much what lies where the plan expects it is as bright as the marked structure.
         reverse: Dice of the marked slice segmented back; 1 where a person drew in this volume.
     """
 
@@ -26,6 +27,7 @@ class Signals:
     agreement: float = 1.0
     likeness: float = 1.0
     expected: float = 1.0
+    look: float = 1.0
     reverse: float = 1.0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class ConfidenceWeights:
     agreement: float
     likeness: float
     expected: float
+    look: float
     reverse: float
 
 
@@ -41,8 +42,8 @@ class JudgingParameters:
         missing: and below which it is taken not to be there.
     """
 
-    same: ConfidenceWeights = ConfidenceWeights(-9.1, 8.9, 0.0, 3.8, 0.0, 0.0)
-    other: ConfidenceWeights = ConfidenceWeights(-11.8, 9.5, 1.9, 0.0, 2.9, 1.1)
+    same: ConfidenceWeights = ConfidenceWeights(-9.1, 8.9, 0.0, 3.8, 0.0, 0.0, 0.0)
+    other: ConfidenceWeights = ConfidenceWeights(-11.8, 9.5, 1.9, 0.0, 2.9, 0.0, 1.1)
     doubtful: float = 0.6
     missing: float = 0.25
 
@@ -81,8 +82,7 @@ def confidence(signals: Signals, other_patient: bool, p: JudgingParameters | Non
     p = p or JudgingParameters()
     weights = p.other if other_patient else p.same
     total = weights.constant + sum(
-        getattr(weights, name) * getattr(signals, name)
-        for name in ("certainty", "agreement", "likeness", "expected", "reverse")
+        getattr(weights, field.name) * getattr(signals, field.name) for field in fields(signals)
     )
     return 1 / (1 + math.exp(-total))
 

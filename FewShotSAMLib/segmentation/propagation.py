@@ -255,19 +255,20 @@ def _arrived(
         return None
     alike = min(max(likeness(front.appearance, image, inside), 0.0), 1.0)
     signals = Signals(
-        score, dice_of(prior > 0, decoded > 0.5), alike, _as_planned(work, front, logits),
+        score, dice_of(prior > 0, decoded > 0.5), alike, *_as_planned(work, front, logits),
         front.reverse,
     )
     return Found(logits, score, proposal.prompts[0], "propagated", signals)
 
 
-def _as_planned(work: Work, front: Front, logits: Tensor) -> float:
-    """Dice of a mask (R, R) with the body's plan, 1 where there is none."""
+def _as_planned(work: Work, front: Front, logits: Tensor) -> tuple[float, float]:
+    """Dice of a mask (R, R) with the body's plan, and the look of what lies there; 1 where there
+    is no plan."""
     plan = work.priors.get(front.structure.label)
     if plan is None:
-        return 1.0
+        return 1.0, 1.0
     share = plan.in_slices([front.index + front.step]).to(logits.device)
-    return float(overlaps(logits[None], share)[0])
+    return float(overlaps(logits[None], share)[0]), plan.look
 
 
 def _with_plan(work: Work, front: Front, logits: Tensor, p: PropagationParameters) -> Tensor:

@@ -81,6 +81,7 @@ def _checked(
     index, score = expected.indices[row], expected.score(work, row)
     signals = Signals(
         score, expected=float(expected.overlap[row]),
+        look=work.priors[structure.label].look,
         reverse=reverse_dice(work, structure, index, logits),
     )
     prompts = expected.proposal.prompts[row]

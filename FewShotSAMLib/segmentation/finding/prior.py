@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from ...data.frames import SliceFrame
 from ...data.overview import Overview
 from ...data.support import Support
-from .alignment import Alignment, align
+from .alignment import align
 from .extent import extended_marks
 
 LEAST_SLICES = 4  # fewer are no body to align
+DARK = 0.1  # grey levels below this are all dark
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +27,14 @@ class Prior:
         share: (D, h, w) over the whole query, how much of each cell the structure is expected to
             fill, 0 to 1.
         trust: 0 to 1, how well the bodies agree.
+        look: 0 to 1, how much what lies there is as bright as the support's structure.
         frame: slice pixels to the region of interest of R x R.
         slices: S, slices of the query.
     """
 
     share: Tensor
     trust: float
+    look: float
     frame: SliceFrame
     slices: int
 
@@ -70,18 +73,13 @@ def find_priors(
         frame: of the query's region of interest.
         supports: of other patients.
     """
-    found: dict[int, list[tuple[Tensor, float]]] = {label: [] for label in labels}
+    found: dict[int, list[Prior]] = {label: [] for label in labels}
     for support in supports:
         wanted = found.keys() & support.names.keys()
         if wanted and _alignable(query, support):
-            alignment = align(query, support.overview)
-            for label, share in _carried(alignment, support, wanted).items():
-                found[label].append((share, alignment.trust))
-    sure = {label: parts for label, parts in found.items() if any(trust > 0 for _, trust in parts)}
-    return {
-        label: Prior(_mean(parts), max(trust for _, trust in parts), frame, query.shape[0])
-        for label, parts in sure.items()
-    }
+            for label, prior in _carried(query, frame, support, wanted).items():
+                found[label].append(prior)
+    return {label: _mean(several) for label, several in found.items() if several}
 
 
 def _alignable(query: Overview, support: Support) -> bool:
@@ -90,12 +88,39 @@ def _alignable(query: Overview, support: Support) -> bool:
 
 
 def _carried(
-    alignment: Alignment, support: Support, labels: Iterable[int]
-) -> Mapping[int, Tensor]:
+    query: Overview, frame: SliceFrame, support: Support, labels: Iterable[int]
+) -> Mapping[int, Prior]:
+    """One support's priors; none where the bodies do not agree."""
+    alignment = align(query, support.overview)
+    if alignment.trust <= 0:
+        return {}
     marks = extended_marks(support)
-    return {label: alignment.carry(torch.from_numpy(marks[label])) for label in labels}
+    theirs = alignment.carry(torch.from_numpy(support.overview.images()))
+    ours = F.interpolate(
+        torch.from_numpy(query.images())[None, None], size=theirs.shape, mode="area"
+    )[0, 0]
+    shares = {label: alignment.carry(torch.from_numpy(marks[label])) for label in labels}
+    return {
+        label: Prior(share, alignment.trust, _alike(ours, theirs, share), frame, query.shape[0])
+        for label, share in shares.items()
+    }
 
 
-def _mean(several: Sequence[tuple[Tensor, float]]) -> Tensor:
-    total = sum(trust for _, trust in several)
-    return sum(share * (trust / total) for share, trust in several)
+def _alike(one: Tensor, other: Tensor, share: Tensor) -> float:
+    """1 where mean grey levels within a share are equal, 0 where one is black beside the other."""
+    total = share.sum().clamp(min=1e-6)
+    means = [float((grey * share).sum() / total) for grey in (one, other)]
+    return 1 - abs(means[0] - means[1]) / max(*means, DARK)
+
+
+def _mean(several: Sequence[Prior]) -> Prior:
+    """Several supports' priors, each as far as its body agrees."""
+    if len(several) == 1:
+        return several[0]
+    weights = [one.trust / sum(other.trust for other in several) for one in several]
+    surest = max(several, key=lambda one: one.trust)
+    return replace(
+        surest,
+        share=sum(one.share * weight for one, weight in zip(several, weights, strict=True)),
+        look=sum(one.look * weight for one, weight in zip(several, weights, strict=True)),
+    )

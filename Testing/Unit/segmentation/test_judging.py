@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from FewShotSAMLib.segmentation.judging import (
 from FewShotSAMLib.segmentation.results import SliceResult
 from FewShotSAMLib.segmentation.slices import Structure
 
-NAMES = ("certainty", "agreement", "likeness", "expected", "reverse")
+NAMES = tuple(field.name for field in fields(Signals))
 LIVER = Structure(1, "liver", ())
 shares = st.floats(0, 1)
 signals = st.builds(Signals, *[shares] * len(NAMES))
@@ -35,7 +35,7 @@ def test_more_of_any_signal_never_lowers_the_estimate(one, other, name, more):
 
 
 def test_the_best_signals_are_sure_and_the_worst_are_not():
-    best, worst = Signals(1, 1, 1, 1, 1), Signals(0, 0, 0, 0, 0)
+    best, worst = Signals(1, 1, 1, 1, 1, 1), Signals(0, 0, 0, 0, 0, 0)
     for other in (True, False):
         assert confidence(best, other) > 0.9
         assert confidence(worst, other) < 0.1
