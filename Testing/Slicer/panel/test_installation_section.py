@@ -92,6 +92,6 @@ def test_it_needs_a_context(widgets):
     section.look({"model": "no such model"})
     assert "no such model" in said[-1]
     section.greet()
-    settle(lambda: widgets.deviceText.text != "")
+    settle(lambda: section._job is None)
     assert "cpu" in widgets.deviceText.text.lower()
     section.stop()
