@@ -83,13 +83,16 @@ class FewShotSAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """The module is shown."""
+        if self.panel is None:  # reloaded: another widget is there
+            return
         if self.panel.parameters is None:
             self._bind()
         self.panel.enter()
 
     def exit(self) -> None:
         """Another module is shown."""
-        self.panel.exit()
+        if self.panel is not None:
+            self.panel.exit()
 
     def cleanup(self) -> None:
         """The widget goes away: the module is reloaded, or Slicer ends."""

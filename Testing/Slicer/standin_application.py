@@ -225,6 +225,10 @@ def start(scene: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(slicer.util, "mainWindow", lambda: None, raising=False)
 
 
+# What stands in for parts of the module itself, and is there again when it is read again.
+_of_the_shell: dict[str, ModuleType] = {}
+
+
 class _ScriptedPart:
     """What the module's classes inherit from."""
 
@@ -244,6 +248,7 @@ class _ScriptedPart:
     def onReload(self) -> None:
         """Slicer reads the file again and sets up a widget of what it finds, in the same place."""
         sys.modules.pop("FewShotSAM", None)
+        sys.modules.update(_of_the_shell)
         module = importlib.import_module("FewShotSAM")
         widget = module.FewShotSAMWidget(self.parent)
         widget.setup()
@@ -265,6 +270,7 @@ def shell(monkeypatch: Any, parameters: Callable[[], Parameters]) -> ModuleType:
     node = ModuleType("FewShotSAMModule.panel.parameters")
     node.FewShotSAMParameters = lambda _: parameters()
     monkeypatch.setitem(sys.modules, node.__name__, node)
+    _of_the_shell[node.__name__] = node
     monkeypatch.setattr(slicer.app, "connect", lambda signal, slot: None, raising=False)
     monkeypatch.setattr(
         slicer.util, "loadUI", lambda path: PythonQt(load_panel(Path(path))), raising=False

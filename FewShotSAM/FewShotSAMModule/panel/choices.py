@@ -71,6 +71,14 @@ class Overwrite(Choice):
     all = "all", "All other segments, locked ones as well"
 
 
+class Extent(Choice):
+    """Which slices are segmented."""
+
+    all = "all", "All, or the range set"
+    around = "around", "Around the slice shown"
+    between = "between", "Between the marked slices"
+
+
 class Strategy(Choice):
     """How the slices of a volume are worked through."""
 

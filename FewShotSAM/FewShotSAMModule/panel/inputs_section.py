@@ -13,10 +13,11 @@ from FewShotSAMLib import InputError
 
 from ..runs.kept_review import is_result
 from ..scene.covered import show_covered
-from ..scene.painted import painted_axis
+from ..scene.painted import painted_axis, painted_range
 from ..scene.preview import PREVIEW_ATTRIBUTE
 from ..scene.segments import read_segments
 from ..scene.structures import support_segments
+from ..scene.viewing import array_axis
 from .choices import SupportSource
 from .context import Context
 from .shown_slices import ShownSlices
@@ -76,24 +77,28 @@ class InputsSection(slicer.util.VTKObservationMixin):
 
     def show(self) -> None:
         """Shows the chosen volume and segmentation, where they are others than before."""
-        p, editor = self._context.parameters, self._context.ui.segmentEditor
+        p = self._context.parameters
         before, self._seen = self._seen, (p.volume, p.supportSegmentation)
         if self._seen != before:
             self._show_segmentation()
-            editor.setSegmentationNode(p.supportSegmentation)
-            if p.supportSegmentation is not None:  # without one it takes no volume
-                editor.setSourceVolumeNode(p.volume)
+            self._edit(p.supportSegmentation, p.volume)
             self._another(p.volume is not before[0])
 
     def forget(self) -> None:
         """The scene goes away."""
         self._seen = (None, None)
+        self._context.ui.segmentEditor.setActiveEffect(None)
+        self._edit(None, None)
+
+    def _edit(self, segmentation: Any, volume: Any) -> None:
+        """Hands the editor what it works on. It takes a volume only together with a segmentation,
+        and one that it kept without it would ask for in vain later."""
         editor = self._context.ui.segmentEditor
-        editor.setActiveEffect(None)
-        # In this order: a volume that it keeps without a segmentation it asks for in vain later.
-        if editor.segmentationNode() is not None:
+        if segmentation is None and editor.segmentationNode() is not None:
             editor.setSourceVolumeNode(None)
-        editor.setSegmentationNode(None)
+        editor.setSegmentationNode(segmentation)
+        if segmentation is not None:
+            editor.setSourceVolumeNode(volume)
 
     def close(self) -> None:
         """The widget goes away."""
@@ -120,7 +125,7 @@ class InputsSection(slicer.util.VTKObservationMixin):
         p = self._context.parameters
         if p is None:
             return
-        self._shown.painted = None
+        self._shown.painted = self._shown.marked = None
         try:
             if p.supportSource is SupportSource.file:
                 self._list_file(Path(p.supportFile))
@@ -144,7 +149,11 @@ class InputsSection(slicer.util.VTKObservationMixin):
         drawn = p.supportSegmentation
         self.structures.show(read_segments(drawn) if drawn else [], p.skippedStructures)
         if p.volume is not None and drawn is not None:
-            self._shown.painted = painted_axis(p.volume, drawn, self.structures.chosen)
+            chosen = self.structures.chosen
+            self._shown.painted = painted_axis(p.volume, drawn, chosen)
+            if (word := self._shown.axis()) is not None:
+                axis = array_axis(p.volume, word)
+                self._shown.marked = painted_range(p.volume, drawn, chosen, axis)
 
     def _on_segments(self, _caller: Any, _event: Any) -> None:
         if (p := self._context.parameters) is not None:

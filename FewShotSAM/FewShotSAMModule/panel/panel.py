@@ -15,9 +15,12 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from FewShotSAMLib import InputError
+
 from ..installation.needed_networks import is_fob_weights
 from ..runs.kept_review import KeptReview
 from ..scene.covered import show_covered
+from ..scene.work_copy import save_copy
 from . import state as states
 from .context import Context
 from .editor_tools import EditorTools
@@ -35,6 +38,8 @@ from .timers import once_timer
 from .words import breakable
 
 _REST_MS = 50
+# Several decisions in a row are one copy.
+_COPY_MS = 2000
 
 
 class Panel(slicer.util.VTKObservationMixin):
@@ -52,6 +57,8 @@ class Panel(slicer.util.VTKObservationMixin):
         self._hint = self._lasting = ""
         self._soon = once_timer(_REST_MS, self.refresh)
         self.review = KeptReview()
+        self._copy_soon = once_timer(_COPY_MS, self._keep_copy)
+        self.review.written = self._copy_soon.start
         self.shown = ShownSlices(lambda: self.parameters, self.review)
         self.context = Context(
             ui, logic, place=self.shown.place, view=self.shown.view, say=self.say,
@@ -191,6 +198,7 @@ class Panel(slicer.util.VTKObservationMixin):
             to_install=self.installation.packages,
             to_download=self.installation.weights,
             reviewed=review is not None,
+            marked=self.shown.marked,
             doubtful=len(review.doubtful) if review else 0,
             decision=self.review.decision(place),
             has_prompts=self.prompts.shown,
@@ -213,6 +221,7 @@ class Panel(slicer.util.VTKObservationMixin):
             "into": p.into,
             "output": output.GetName() if output else "",
             "output_is_support": output is not None and output is drawn,
+            "extent": p.extent,
             "first": p.firstSlice,
             "last": p.lastSlice,
         }
@@ -267,6 +276,16 @@ class Panel(slicer.util.VTKObservationMixin):
             show_covered(self.parameters.supportSegmentation)
             self.review.find(self.context.volume)
         self.refresh_soon()
+
+    def _keep_copy(self) -> None:
+        """Writes the result under review beside its volume, where a person wants that."""
+        p = self.parameters
+        if p is None or not p.keepCopy or self.review.node is None or self.review.gone:
+            return
+        try:
+            save_copy(p.volume, self.review.node)
+        except InputError as problem:
+            self.say(str(problem))
 
     def _on_cancel(self, _checked: bool) -> None:
         self.runs.watch.cancel()

@@ -15,6 +15,7 @@ from ..runs.review import DOUBTFUL_BELOW
 from .choices import (
     Axis,
     Device,
+    Extent,
     Into,
     Method,
     Overwrite,
@@ -40,10 +41,12 @@ class FewShotSAMParameters:
     fobWeights: FoB's weights for it: a file or a name of the catalogue, or "" for those that belong
         to the preset.
     strategy, axis: how the slices are worked through, and which slices were drawn on.
+    extent, aroundSlices: which slices are segmented; how many up and down of the one shown.
     firstSlice, lastSlice: range along the volume's own axis, from 0; last -1 for the last there is.
     device, precision, seed: see `FewShotSAMLib.load_segmenter`.
     doubtfulBelow: scores (0 to 1) below it are in doubt.
     keepWarm: the networks stay loaded between runs.
+    keepCopy: results are written beside their volume's file as well, and decisions about slices.
     """
 
     volume: Union[vtkMRMLScalarVolumeNode, vtkMRMLVectorVolumeNode, None]  # noqa: UP007
@@ -59,6 +62,8 @@ class FewShotSAMParameters:
     fobWeights: str = ""
     strategy: Strategy = Strategy.propagate
     axis: Axis = Axis.auto
+    extent: Extent = Extent.all
+    aroundSlices: Annotated[int, WithinRange(1, 1000)] = 5
     firstSlice: Annotated[int, WithinRange(0, 100000)] = 0
     lastSlice: Annotated[int, WithinRange(-1, 100000)] = -1
     device: Device = Device.auto
@@ -66,3 +71,4 @@ class FewShotSAMParameters:
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
     doubtfulBelow: Annotated[float, WithinRange(0.0, 1.0)] = DOUBTFUL_BELOW
     keepWarm: bool = True
+    keepCopy: bool = False

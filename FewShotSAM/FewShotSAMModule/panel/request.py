@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .choices import Into, SupportSource
+from .choices import Extent, Into, SupportSource
 from .context import Context
 from .script_text import Choices, changed_options, python_text
 from .shown_slices import ShownSlices
@@ -62,8 +62,13 @@ class Request:
 
     def range(self) -> tuple[int, int] | None:
         """The slices to segment, as the logic takes them."""
-        p = self._context.parameters
-        return slice_range(p.firstSlice, p.lastSlice, self._shown.count())
+        p, count = self._context.parameters, self._shown.count()
+        if p.extent is Extent.around:
+            _axis, index, _view = self._shown.place()
+            return max(index - p.aroundSlices, 0), min(index + p.aroundSlices, count - 1)
+        if p.extent is Extent.between:
+            return self._shown.marked
+        return slice_range(p.firstSlice, p.lastSlice, count)
 
     def script(self, segment: inspect.Signature) -> str:
         """The same for Slicer's Python console.

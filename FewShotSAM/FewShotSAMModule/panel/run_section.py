@@ -76,6 +76,7 @@ class RunSection:
         ui = context.ui
         ui.segmentSliceButton.connect("clicked(bool)", lambda _: self.segment_slice())
         ui.segmentVolumeButton.connect("clicked(bool)", lambda _: self.segment_volume())
+        ui.stopButton.connect("clicked(bool)", lambda _: self._keep())
         ui.undoResultButton.connect("clicked(bool)", self._on_undo)
 
     def drop(self) -> None:
@@ -86,6 +87,10 @@ class RunSection:
     def _dropped(self) -> None:
         """The run of a scene that went away is over; another scene may be there by now."""
         self._context.say("")
+        self._context.refresh()
+
+    def _keep(self) -> None:
+        self.watch.keep()
         self._context.refresh()
 
     def segment_volume(self) -> None:
@@ -189,8 +194,12 @@ class RunSection:
         if not self._request.from_file and run.node is not painted:
             covered = {one.label for one in result.slices if one.present and one.source == DRAWN}
             hide_covered(painted, [run.segments[label].id for label in sorted(covered)])
-        context.ui.deviceText.text = breakable(result.device)
-        context.say(self._said_of(run))
+        if run.partial:
+            said = _("Stopped: {n} slices are kept. Undo takes them back.").format(n=result.count)
+        else:
+            context.ui.deviceText.text = breakable(result.device)
+            said = self._said_of(run)
+        context.say(said)
         context.ui.reviewSection.collapsed = False
 
     def _said_of(self, run: Any) -> str:

@@ -21,6 +21,7 @@ class ShownSlices:
     Attributes:
         painted: "axial", "coronal" or "sagittal", as the painted slices say; None where they are
             silent.
+        marked: first and last painted slice along it, or None.
 
     Args:
         parameters: tells the `FewShotSAMParameters`.
@@ -30,6 +31,7 @@ class ShownSlices:
     def __init__(self, parameters: Callable[[], Any], review: KeptReview) -> None:
         self._parameters, self._review = parameters, review
         self.painted: str | None = None
+        self.marked: tuple[int, int] | None = None
 
     def nodes(self) -> list[Any]:
         """The slice views that are shown now."""

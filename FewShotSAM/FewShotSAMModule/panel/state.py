@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .choices import Into, Method, SupportSource
+from .choices import Extent, Into, Method, SupportSource
 
 IDLE, RUNNING, CANCELLING, INSTALLING = "idle", "running", "cancelling", "installing"
 
@@ -30,6 +30,7 @@ class Facts:
             fob_weights_known: they are a file that is there, or a name of the catalogue.
         into: where the result goes; output: name of the existing segmentation, "" for none;
             output_is_support: it is the support segmentation.
+        extent: which slices are asked for; marked: first and last slice that is painted, or None.
         job: `IDLE`, `RUNNING`, `CANCELLING` or `INSTALLING`.
         first, last: the slice range asked for, counted from 0; last below 0 means the last slice.
         slices: slices along the axis, 0 where it is not known yet.
@@ -56,6 +57,8 @@ class Facts:
     into: Into = Into.new
     output: str = ""
     output_is_support: bool = False
+    extent: Extent = Extent.all
+    marked: tuple[int, int] | None = None
     job: str = IDLE
     first: int = 0
     last: int = -1
@@ -138,6 +141,9 @@ def _runs_enabled(facts: Facts, idle: bool, ready: bool) -> dict[str, bool]:
         "segmentVolumeButton": ready,
         "undoResultButton": idle and facts.undoable,
         "cancelButton": facts.job in (RUNNING, INSTALLING),
+        "stopButton": facts.job == RUNNING,
+        "extentBox": idle,
+        "aroundSlicesBox": idle,
         "checkInstallationButton": idle,
         "installButton": idle and bool(facts.to_install or facts.to_download),
         "weightsFileButton": idle and bool(facts.to_download),
@@ -181,6 +187,8 @@ def _visible(facts: Facts) -> dict[str, bool]:
         "overwriteLabel": existing,
         "progressBar": facts.job != IDLE,
         "cancelButton": facts.job != IDLE,
+        "stopButton": facts.job in (RUNNING, CANCELLING),
+        "aroundSlicesBox": facts.extent is Extent.around,
     }
 
 
@@ -238,7 +246,12 @@ def missing_fob_weights(facts: Facts) -> str:
 
 
 def wrong_range(facts: Facts) -> str:
-    """What is wrong with the range of slices; "" for nothing."""
+    """What is wrong with the slices that are asked for; "" for nothing."""
+    if facts.extent is Extent.around:
+        return missing_for_slice(facts)
+    if facts.extent is Extent.between:
+        first, last = facts.marked or (0, 0)
+        return "" if first < last else "Mark a second slice, or segment all slices."
     if facts.last >= 0 and facts.first > facts.last:
         return f"Slices {facts.first} to {facts.last}: the first lies behind the last."
     count = facts.slices

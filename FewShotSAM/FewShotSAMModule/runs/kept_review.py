@@ -53,6 +53,7 @@ class KeptReview:
         review: what is known of its slices, or None.
         segment_ids: label -> id of its segment.
         changed: called when another review is there, or this one says something else.
+        written: called when a result or a decision has been put into the scene.
     """
 
     def __init__(self) -> None:
@@ -60,6 +61,7 @@ class KeptReview:
         self.review: Review | None = None
         self.segment_ids: dict[int, str] = {}
         self.changed: Callable[[], None] = lambda: None
+        self.written: Callable[[], None] = lambda: None
         # What rejected slices held, while the application runs.
         self._removed: dict[int, np.ndarray] = {}
 
@@ -227,3 +229,4 @@ class KeptReview:
         ids = {str(label): segment_id for label, segment_id in self.segment_ids.items()}
         content = {"segment_ids": ids, "review": self.review.to_json()}
         self.node.SetAttribute(ATTRIBUTE, json.dumps(content))
+        self.written()

@@ -16,6 +16,7 @@ import numpy as np
 import slicer
 
 from ..scene.results import ResultWriter
+from .partial import partial_result, write_part
 from .run import Run, Work
 from .source import Choice, Preparation, Source, forget_sources
 from .worker import Worker
@@ -23,7 +24,12 @@ from .worker import Worker
 if TYPE_CHECKING:
     from FewShotSAMLib import Support
     from FewShotSAMLib.prompting.point_prompts import PointPrompts
-    from FewShotSAMLib.segmentation.results import Progress, SliceAnswer, VolumeResult
+    from FewShotSAMLib.segmentation.results import (
+        Progress,
+        SliceAnswer,
+        SlicePreview,
+        VolumeResult,
+    )
 
 
 __all__ = ["forget_sources", "segment", "segment_slice", "shared_worker"]
@@ -174,7 +180,10 @@ def _volume_work(
     def write(result: VolumeResult) -> Any:
         return writer.commit(result.labels.voxels, _region(source, options["range"]))
 
-    return Work(job, writer, write)
+    def part(came: list[SlicePreview]) -> tuple[Any, Any]:
+        return write_part(source, writer, target.node, came), partial_result(source, came)
+
+    return Work(job, writer, write, part)
 
 
 def _slice_work(

@@ -38,11 +38,14 @@ class Work:
         job: what the process works on.
         writer: what the scene shows; None where nothing is written.
         write: writes the job's result and returns the segmentation node.
+        write_part: writes the slices that had come when it was stopped; returns the node and what
+            is known of them. None where a part is of no use.
     """
 
     job: Job
     writer: ResultWriter | None
     write: Callable[[Any], Any]
+    write_part: Callable[[list[SlicePreview]], tuple[Any, Any]] | None = None
 
 
 class Run:
@@ -54,7 +57,9 @@ class Run:
         kind: of a failure, "input", "memory", "internal" or "crash".
         progress: the last `Progress`, or None.
         notes: remarks of the networks, such as that one left the GPU.
-        result: when done, the `VolumeResult` of a volume.
+        result: when done, the `VolumeResult` of a volume; of one that was stopped, the
+            `PartialResult` of its slices.
+        partial: whether it was stopped and kept what had come.
         answer: when done, the `SliceAnswer` of a slice.
         node: when done, the segmentation node that was written to.
         segments: label -> what the structure is called and looks like.
@@ -84,8 +89,11 @@ class Run:
         self.segments: Mapping[int, SegmentInfo] = {}
         self._preparation, self._begin, self._nodes = preparation, begin, tuple(nodes)
         self._job: Job | None = None
+        self._work: Work | None = None
+        self.partial = False
+        self._keeping = False
+        self._came: dict[tuple[int, int], SlicePreview] = {}
         self._writer: ResultWriter | None = None
-        self._write: Callable[[Any], Any] | None = None
         self._tell, self._callback = progress, callback
         self._pending: dict[tuple[int, int], SlicePreview] = {}
         self._cancelled = False
@@ -144,7 +152,7 @@ class Run:
     def _hear(self) -> None:
         """Takes in what the job says."""
         for one in self._job.poll():
-            self._pending[one.axis, one.index] = one
+            self._pending[one.axis, one.index] = self._came[one.axis, one.index] = one
         if self._job.state != self.state and not self._job.over:
             self.state = self._job.state
         if self._job.progress is not self.progress:
@@ -157,6 +165,12 @@ class Run:
         if self._job is not None:
             self._job.cancel()
         self._cancelled = True
+
+    def keep(self) -> None:
+        """Asks it to stop and keeps the slices that have come; `poll` tells when it is done. Where
+        none has come the scene is as it was before."""
+        self._keeping = True
+        self.cancel()
 
     def abandon(self) -> None:
         """Ends it at once for whoever will not poll it any more: nothing of it stays in the scene,
@@ -221,7 +235,8 @@ class Run:
             _log.exception("the run cannot be started")
             self._over(FAILED, _line("it cannot be started", problem), "internal")
         else:
-            self._job, self._writer, self._write = work.job, work.writer, work.write
+            self._work = work
+            self._job, self._writer = work.job, work.writer
             self.segments = source.segments
 
     def _show(self) -> None:
@@ -248,11 +263,20 @@ class Run:
 
     def _end(self) -> None:
         if self._job.state == DONE and not self._stopped:
-            self._commit(self._job.result)
+            self._commit(lambda: (self._work.write(self._job.result), self._job.result))
+            self._over(self.state, self.message, self.kind)
+        elif self._keeps_part:
+            self.partial = True
+            self._commit(lambda: self._work.write_part(list(self._came.values())))
             self._over(self.state, self.message, self.kind)
         else:
             self._discard()
             self._over(self._job.state, self._job.message, self._job.kind)
+
+    @property
+    def _keeps_part(self) -> bool:
+        stopped = self._job.state == CANCELLED and self._keeping and not self._stopped
+        return stopped and bool(self._came) and self._work.write_part is not None
 
     def _over(self, state: str, message: str = "", kind: str = "") -> None:
         """The end, whichever it was."""
@@ -262,9 +286,9 @@ class Run:
         if self._callback is not None:
             self._callback(self)
 
-    def _commit(self, found: Any) -> None:
+    def _commit(self, write: Callable[[], tuple[Any, Any]]) -> None:
         try:
-            self.node = self._write(found)
+            self.node, found = write()
         except InputError as problem:
             self._discard()
             self._finish(FAILED, str(problem), "input")

@@ -51,6 +51,13 @@ class RunWatch:
             self._say("Cancelling...")
             self._run.cancel()
 
+    def keep(self) -> None:
+        """Asks the run to stop, and to keep what has come."""
+        if self._run is not None and not self.cancelling:
+            self.cancelling = True
+            self._say("Stopping...")
+            self._run.keep()
+
     def drop(self, ended: Callable[[], None]) -> None:
         """Cancels the run, whose scene goes away: what became of it is told to nobody, and
         ``ended`` is called once it is over."""

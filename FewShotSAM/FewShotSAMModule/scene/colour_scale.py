@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,21 @@ _TO_RGB = np.array(
 _COUNT = 256
 
 
+@cache
 def perceptual_colours(count: int = _COUNT) -> np.ndarray:
     """sRGB colours (count, 3) in 0..1 whose lightness rises evenly."""
     lightness, hue, chroma = (np.linspace(*ends, count) for ends in (_LIGHTNESS, _HUE, _CHROMA))
     colours = np.empty((count, 3))
     for n in range(count):
-        # What no screen can show is made greyer, not lighter or darker.
-        for share in np.linspace(1.0, 0.0, 41):
-            rgb = _srgb(lightness[n], chroma[n] * share, np.radians(hue[n]))
-            if ((rgb >= 0.0) & (rgb <= 1.0)).all():
-                break
-        colours[n] = np.clip(rgb, 0.0, 1.0)
+        # What no screen can show is made greyer, not lighter or darker: the most colourful one
+        # that can be shown is found by halving.
+        grey, colourful = 0.0, float(chroma[n])
+        for _ in range(12):
+            middle = (grey + colourful) / 2.0
+            rgb = _srgb(lightness[n], middle, np.radians(hue[n]))
+            shown = bool(((rgb >= 0.0) & (rgb <= 1.0)).all())
+            grey, colourful = (middle, colourful) if shown else (grey, middle)
+        colours[n] = np.clip(_srgb(lightness[n], grey, np.radians(hue[n])), 0.0, 1.0)
     return colours
 
 

@@ -60,6 +60,11 @@ class ExistingOutput:
         self._targets = _find_targets(node, segments)
         self._check_locks()
 
+    @property
+    def targets(self) -> dict[int, str]:
+        """Label -> id of its segment, for labels that have one."""
+        return dict(self._targets)
+
     def write(
         self, labels: Volume, region: Region | None, before_change: Callable[[], None] | None
     ) -> Written:

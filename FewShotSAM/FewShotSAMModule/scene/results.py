@@ -79,6 +79,11 @@ class ResultWriter:
         self.segment_ids: dict[int, str] = {}
         self.held_back: dict[int, int] = {}
 
+    @property
+    def targets(self) -> dict[int, str]:
+        """Label -> id of the segment that it will go into, where there is one already."""
+        return self._output.targets if self._output is not None else {}
+
     def preview(self, axis: int, index: int, labels: np.ndarray) -> None:
         """Shows the labels of one slice in a temporary segmentation; see ``Preview.fill``.
 

@@ -62,9 +62,10 @@ def parameters(**changes):
         "preset": choices.Preset.embedded, "into": choices.Into.new, "output": None,
         "overwrite": choices.Overwrite.never, "method": choices.Method.synpo,
         "fobWeights": "", "strategy": choices.Strategy.propagate,
-        "axis": choices.Axis.auto, "firstSlice": 0, "lastSlice": -1,
+        "axis": choices.Axis.auto, "extent": choices.Extent.all, "aroundSlices": 5,
+        "firstSlice": 0, "lastSlice": -1,
         "device": choices.Device.cpu, "precision": choices.Precision.fp32, "seed": 0,
-        "doubtfulBelow": 0.8, "keepWarm": True,
+        "doubtfulBelow": 0.8, "keepWarm": True, "keepCopy": False,
     }  # fmt: skip
     assert set(values) == set(fields())
     return application.Parameters(**{**values, **changes, "device": choices.Device.cpu})

@@ -215,7 +215,7 @@ def test_it_needs_a_context_and_what_is_shown(widgets, abdomen):
     shown = part("shown_slices").ShownSlices(lambda: context.parameters, KeptReview())
     others = []
     section = part("inputs_section").InputsSection(context, shown, others.append)
-    section.choose_volume()
+    section.choose()
     assert context.volume is volume
     section.show()
     section.show()

@@ -90,9 +90,10 @@ def test_a_support_file_needs_no_segmentation():
 def test_nothing_changes_under_a_running_job(job):
     state = panel_state(replace(READY, job=job, reviewed=True, doubtful=3))
     usable = {name for name, enabled in state.enabled.items() if enabled}
-    looking = {"cancelButton", "reviewStrip", "copyPythonButton"}
+    looking = {"cancelButton", "stopButton", "reviewStrip", "copyPythonButton"}
     assert usable <= looking
     assert ("cancelButton" in usable) == (job != CANCELLING)
+    assert ("stopButton" in usable) == (job == "running"), "half an installation is of no use"
     assert state.visible["progressBar"]
 
 

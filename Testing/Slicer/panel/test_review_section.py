@@ -46,6 +46,7 @@ def test_segment_review_reject_accept_and_undo(panel):
     ui.acceptSliceButton.click()
     assert np.array_equal(found(panel), labels)
     assert "(accepted)" in ui.reviewText.text
+    assert "is accepted; " in ui.statusText.text
 
     # A review is kept with its segmentation.
     node = panel.review.node
@@ -97,7 +98,10 @@ def test_it_needs_a_context_and_a_review(widgets, abdomen):
     assert kept.decision(context.place()) == ""
 
     widgets.nextDoubtfulButton.click()
-    assert said == ["No slice view shows this direction."]
+    assert said == [
+        f"Slice {k} is rejected; 1 slice is still in doubt.",
+        "No slice view shows this direction.",
+    ]
     context.view = {0: view}.get
     widgets.nextDoubtfulButton.click()
     assert slice_shown(volume, 0, view) == 3

@@ -9,9 +9,11 @@ import psutil
 import pytest
 from FewShotSAMModule.runs.kept_review import KeptReview
 from FewShotSAMModule.scene.segments import read_segments
+from FewShotSAMModule.scene.slice_edits import fill_slice
 from panel_driver import (
     bare_context,
     choices,
+    drawn,
     finish,
     found,
     fullest,
@@ -65,6 +67,50 @@ def test_what_the_result_covers_is_not_drawn_twice(panel):
     painted.GetSegmentation().GetSegment(ids[0]).SetName("Leber")  # somebody works on it
     settle()
     assert drawn() == [True, True, True, False]
+
+
+def test_only_the_slices_around_the_one_shown_or_between_two_marked(panel):
+    ui, p = panel.ui, panel.parameters
+    k = fullest(p.volume, p.supportSegmentation)
+    show(panel, k)
+    p.extent = choices.Extent.between
+    settle()
+    assert "Mark a second slice" in ui.statusText.text and not ui.segmentVolumeButton.enabled
+    p.extent, p.aroundSlices = choices.Extent.around, 1
+    settle()
+    assert not ui.aroundSlicesBox.isHidden()
+    ui.segmentVolumeButton.click()
+    assert finish(panel).startswith("Done:"), ui.statusText.text
+    assert panel.review.review.slices == (k - 1, k, k + 1)
+    segments = dict(enumerate(read_segments(p.supportSegmentation), 1))
+    fill_slice(p.volume, p.supportSegmentation, segments, 0, k - 3, drawn(panel, k))
+    settle(lambda: panel.shown.marked == (k - 3, k))
+    p.extent = choices.Extent.between
+    settle()
+    ui.segmentVolumeButton.click()
+    assert finish(panel).startswith("Done:"), ui.statusText.text
+    assert panel.review.review.slices == (k - 3, k - 2, k - 1, k)
+
+
+def test_stop_keeps_what_has_come(panel):
+    ui, before = panel.ui, len(segmentations())
+    panel.parameters.strategy = choices.Strategy.slices
+    ui.segmentVolumeButton.click()
+    run = panel.runs.watch._run
+    settle(lambda: len(run._came) >= 2 or run.over, least=0.0)
+    assert not run.over and not ui.stopButton.isHidden()
+    ui.stopButton.click()
+    said = finish(panel)
+    assert said.startswith("Stopped: "), said
+    assert ui.stopButton.isHidden()
+    came = {index: one.labels for (_, index), one in run._came.items()}
+    assert panel.review.review.slices == tuple(sorted(came))
+    labels = found(panel)
+    for index, one in came.items():
+        assert np.array_equal(labels[index], one)
+    assert not np.delete(labels, list(came), axis=0).any()
+    ui.undoResultButton.click()
+    assert len(segmentations()) == before and panel.review.review is None
 
 
 def test_cancel_leaves_the_scene_and_the_panel_as_they_were(panel):

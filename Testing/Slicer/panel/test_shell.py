@@ -33,6 +33,9 @@ def test_the_shell_opens_closes_and_reloads(scene, monkeypatch):
     widget.enter()
     settle()
     ui = widget.panel.ui
+    assert widget.panel.parameters.supportSegmentation is painted, "there is no other"
+    ui.segmentationSelector.setCurrentNode(None)
+    settle()
     assert "Choose or create a segmentation" in ui.statusText.text
     ui.segmentationSelector.setCurrentNode(painted)
     settle()
@@ -106,7 +109,9 @@ def test_reload_reads_every_part_again(scene, monkeypatch):
     try:
         worker = module.runs.shared_worker()
         assert worker.hello().wait(600)
-        process, threads = worker._child.process, threading.active_count()
+        process = worker._child.process
+        threads = [one for one in threading.enumerate() if one.name.startswith("FewShotSAM")]
+        assert len(threads) >= 3
         old = widget.panel
         widget.enter()
         widget.onReload()
@@ -114,7 +119,7 @@ def test_reload_reads_every_part_again(scene, monkeypatch):
         assert fresh is not widget and widget.panel is None
         assert fresh.panel.ui.segmentEditor.real.shown, "it is shown, and knows it"
         settle(lambda: process.poll() is not None)
-        settle(lambda: threading.active_count() < threads)
+        settle(lambda: not any(one.is_alive() for one in threads))
         assert not old.runs.watch.busy
         assert sys.modules["FewShotSAMModule.panel.panel"] is not before[
             "FewShotSAMModule.panel.panel"

@@ -146,3 +146,34 @@ def test_the_way_back_from_another_segmentation(scene, volume, result, kept):
     scene.RemoveNode(result)
     back()
     assert kept.node is None, "nothing of the volume is left to review"
+
+
+def test_slices_between_those_that_came_keep_what_they_have(volume, result):
+    """A run into a segmentation is stopped when it has worked on slices 1 and 4."""
+    from types import SimpleNamespace
+
+    from FewShotSAMModule.runs.partial import partial_result, write_part
+
+    info = SegmentInfo("liver", "liver", (1.0, 0.0, 0.0))
+    before = [drawn(volume, result, k) for k in range(SIZE[0])]
+    writer = ResultWriter(
+        volume, {1: info}, output=result, into="existing", overwrite="unlocked"
+    )
+    part = np.zeros(SIZE[1:], np.uint8)
+    part[0, 0] = 1
+    came = [
+        SlicePreview(0, k, part, (SliceResult(k, 1, None, 0.9, True, 1.0, "alone"),))
+        for k in (4, 1)
+    ]
+    source = SimpleNamespace(
+        volume=SimpleNamespace(shape=SIZE), nodes=(volume,), segments={1: info},
+        supports=[SimpleNamespace(axis="axial")],
+    )  # fmt: skip
+    known = partial_result(source, came)
+    assert [one.index for one in known.slices] == [1, 4] and known.count == 2
+    assert write_part(source, writer, result, came) is result
+    for k in range(SIZE[0]):
+        expected = part if k in (1, 4) else before[k]
+        assert np.array_equal(drawn(volume, result, k), expected), k
+    writer.undo()
+    assert all(np.array_equal(drawn(volume, result, k), before[k]) for k in range(SIZE[0]))

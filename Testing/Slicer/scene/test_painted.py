@@ -7,10 +7,11 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
-from FewShotSAMModule.scene.painted import painted_axis  # noqa: E402
+from FewShotSAMModule.scene.painted import painted_axis, painted_range  # noqa: E402
 from FewShotSAMModule.scene.placement import to_matrix  # noqa: E402
 from FewShotSAMModule.scene.results import ResultWriter  # noqa: E402
 from FewShotSAMModule.scene.segments import SegmentInfo  # noqa: E402
+from scene_nodes import add_segmentation, add_volume, affine  # noqa: E402
 
 SHAPE = (9, 10, 11)  # k, j, i
 ONE, TWO = (SegmentInfo(name, name, (1.0, 0.0, 0.0)) for name in ("one", "two"))
@@ -60,3 +61,20 @@ def test_nothing_painted_has_no_direction(scene):
     assert painted_axis(volume, empty) is None
     empty.GetSegmentation().AddEmptySegment("nothing")
     assert painted_axis(volume, empty) is None
+
+
+def test_the_first_and_the_last_painted_slice(scene):
+    """On a mirrored volume and a lattice of its own, of two layers."""
+    matrix = affine((1, 1.5, 4), (10, -20, 30), signs=(-1, 1, -1))
+    volume = add_volume(scene, np.zeros((9, 8, 10), np.int16), matrix)
+    first, second = np.zeros((3, 8, 10), np.uint8), np.zeros((9, 8, 10), np.uint8)
+    first[1, 2:4, 2:4], second[6, 1, 1] = 1, 1
+    node = add_segmentation(
+        scene,
+        [(first, matrix, (0, 0, 1), {"a": (1, "a")}), (second, matrix, (0, 0, 0), {"b": (1, "b")})],
+    )
+    assert painted_range(volume, node, None, 0) == (2, 6)
+    assert painted_range(volume, node, ["a"], 0) == (2, 2)
+    assert painted_range(volume, node, ["b"], 2) == (1, 1)
+    empty = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert painted_range(volume, empty, None, 0) is None
