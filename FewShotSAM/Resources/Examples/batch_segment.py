@@ -7,7 +7,7 @@ in the folder `volumes` (.nrrd, .nii, .nii.gz, .mha) becomes `results/<its name>
 that cannot be segmented is told of in one line, and the others go on. What is there already is left
 alone, so that a batch can be taken up again.
 
-For a folder of files without any need of Slicer, `fewshotsam segment` does the same.
+For a folder of files without any need of Slicer, `fewshotsam batch` does the same and more.
 """
 
 from __future__ import annotations
