@@ -8,7 +8,7 @@ that cannot be segmented is told of in one line, and the others go on. What is t
 alone, so that a batch can be taken up again. The exit status is 0 when all volumes are segmented, 1
 when some are not, 2 when an argument cannot be used.
 
-For a folder of files without any need of Slicer, `fewshotsam segment` does the same.
+For a folder of files without any need of Slicer, `fewshotsam batch` does the same and more.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,7 +61,7 @@ def run_on_cluster(
     """
     if find_spec("distributed") is None:
         raise InputError('several workers need Dask: pip install "fewshotsam[batch]"')
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told here
+    _silence()
     waiting = {study.name: study for study in studies}
     cancel, since = cancel or threading.Event(), time.monotonic()
     with _address(workers, scheduler) as address:
@@ -76,6 +79,14 @@ def run_on_cluster(
                     raise Cancelled from None
 
 
+def _silence() -> None:
+    """What matters is told here, in our own words."""
+    import distributed  # sets levels of its own when it is imported
+
+    for name in (distributed.__name__, "distributed.client", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 @contextmanager
 def _address(workers: int, scheduler: str | None) -> Iterator[str]:
     """A scheduler's address: the given one, or that of one in this process with workers of its
@@ -84,18 +95,40 @@ def _address(workers: int, scheduler: str | None) -> Iterator[str]:
         yield scheduler
         return
     import dask
-    from distributed import Nanny, Scheduler, SpecCluster
+    from distributed import Scheduler, SpecCluster
 
-    spec = {
-        number: {"cls": Nanny, "options": {"nthreads": 1, "memory_limit": 0, "env": env}}
-        for number, env in enumerate(_environments(workers))
-    }
-    local = {"host": "127.0.0.1", "port": 0, "dashboard": False}
+    own = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": CRASHES}),
-        SpecCluster(spec, {"cls": Scheduler, "options": local}) as cluster,
+        SpecCluster({}, {"cls": Scheduler, "options": own}) as cluster,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
+        _processes(cluster.scheduler_address, scratch, _environments(workers)),
     ):
         yield cluster.scheduler_address
+
+
+@contextmanager
+def _processes(
+    address: str, scratch: str, environments: Sequence[dict[str, str]]
+) -> Iterator[None]:
+    """Workers, each with a nanny that starts it again when it dies. They are programs of their
+    own, since a script that calls this need not be one that can be imported."""
+    command = [
+        sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1",
+        "--memory-limit", "0", "--no-dashboard", "--death-timeout", "60",
+        "--local-directory", scratch,
+    ]  # fmt: skip
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    running = [
+        subprocess.Popen(command, env={**os.environ, **one}, **quiet) for one in environments
+    ]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
 
 
 def _environments(workers: int) -> list[dict[str, str]]:

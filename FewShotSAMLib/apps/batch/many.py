@@ -12,6 +12,7 @@ from ...data.errors import InputError
 from ...data.support import Support
 from ...segmentation.results import ProgressCallback
 from .fingerprint import input_hash, study_key
+from .outputs_of_study import explained
 from .plan import Plan, keep_supports, make_plan
 from .records import FAILED
 from .results import StudyResult
@@ -160,7 +161,10 @@ class Batch:
             for line in self.other_settings():
                 self.tell(line)
             records.set_aside(self.plan.run)
-            plan = keep_supports(self.plan, self.supports)
+            try:
+                plan = keep_supports(self.plan, self.supports)
+            except (InputError, OSError) as problem:
+                raise explained(problem, self.plan.folder) from None
             if workers > 1 or scheduler:
                 from .cluster import run_on_cluster
 

@@ -48,7 +48,7 @@ def write_outputs(
             write_text(staging / f"{name}.html", _report(volume, result))
         return {kind: _put(staging / f"{name}{kind}", records.folder) for kind in settings.kinds}
     except (OSError, InputError) as problem:
-        raise _explained(problem, records.folder) from None
+        raise explained(problem, records.folder) from None
 
 
 def write_record(records: Records, record: Mapping[str, Any]) -> None:
@@ -56,7 +56,7 @@ def write_record(records: Records, record: Mapping[str, Any]) -> None:
     try:
         records.write(record)
     except (OSError, InputError) as problem:
-        raise _explained(problem, records.folder) from None
+        raise explained(problem, records.folder) from None
 
 
 def _report(volume: Volume, result: VolumeResult) -> str:
@@ -71,8 +71,9 @@ def _put(path: Path, folder: Path) -> dict[str, Any]:
     return said
 
 
-def _explained(problem: Exception, folder: Path) -> Exception:
-    """`DiskFull` where that is what it was: libraries that write images do not tell."""
+def explained(problem: Exception, folder: Path) -> Exception:
+    """The problem of writing, or `DiskFull` where that is what it was: libraries that write
+    images do not tell."""
     if getattr(problem, "errno", None) in _FULL or not _has_room(folder):
         return DiskFull(f"{folder}: the disk is full; make room and start again")
     return problem

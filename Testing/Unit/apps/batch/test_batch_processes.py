@@ -54,7 +54,7 @@ def test_exit_status_and_lists(studies, tmp_path):
 def test_a_full_disk_is_one_line_and_what_is_done_stays(studies, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no small disk can be mounted here")
     try:
@@ -79,7 +79,7 @@ def test_a_killed_worker_is_replaced(studies, tmp_path):
     workers = [
         child
         for child in psutil.Process(process.pid).children(recursive=True)
-        if "spawn_main" in " ".join(child.cmdline())
+        if "spawn_main" in command_of(child)
     ]
     assert len(workers) == 2, workers
     workers[0].kill()
@@ -115,6 +115,14 @@ def test_a_scheduler_that_is_restarted(studies, tmp_path):
         wait_until(lambda: len(done_times(out)) == 4)
     finally:
         stop(machines)
+
+
+def command_of(process) -> str:
+    """Of a process that may be gone by now."""
+    try:
+        return " ".join(process.cmdline())
+    except Exception:
+        return ""
 
 
 def start_machines(address: str, port: int, folder: Path) -> list[subprocess.Popen]:
