@@ -16,6 +16,7 @@ DISTRIBUTION = {
     "PIL": "pillow",
     "segment_anything": "segment-anything",
     "hydra": "hydra-core",
+    "surface_distance": "surface-distance",
 }
 # Offered as extras and imported where they are used.
 OPTIONAL = {
@@ -26,6 +27,10 @@ OPTIONAL = {
     "hydra-core",
     "omegaconf",
     "pydicom",
+    "dask",
+    "distributed",
+    "highdicom",
+    "radiomics",
 }
 
 
