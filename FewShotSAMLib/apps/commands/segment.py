@@ -95,6 +95,7 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
     _check_outputs(args)
     query = read_image(args.query, args)
     _check_fits(args.output, query)
+    _check_sources(args.output, args.query, query)
     result = _segment(query, read_supports(args, query), args)
     report = _report(query, result) if args.report else ""
     write_labels(result, args.output, sources=[args.query], seg_type=args.seg_type)
@@ -121,6 +122,18 @@ def _check_fits(output: Path, query: Volume) -> None:
         raise InputError(
             f"{output}: a PNG holds one slice and {query.name} has {query.shape[0]}; "
             "end the name in .nii.gz or .seg.nrrd"
+        )
+
+
+def _check_sources(output: Path, query: Path, volume: Volume) -> None:
+    """A DICOM SEG belongs to a DICOM series: better said before the work than after it."""
+    from ...data.dicom_sources import find_sources
+    from ...data.errors import InputError
+    from ...data.files import extension
+
+    if extension(output) == ".dcm" and not find_sources([query], volume):
+        raise InputError(
+            f"{output}: a DICOM SEG belongs to a DICOM series, and {query} is none; use .seg.nrrd"
         )
 
 
