@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ def find_sources(files: Iterable[Path], volume: Volume, series: str = "") -> lis
     """Headers of the images that a volume's slices were read from, in the slices' order.
 
     Args:
-        files: among others, those that it was read from; what is no DICOM image is passed over.
+        files: among others, those that it was read from, or folders of them; what is no DICOM
+            image is passed over.
         volume: on the grid of the images.
         series: the series' UID, its end, or its description, where several lie in one place.
 
@@ -28,7 +29,7 @@ def find_sources(files: Iterable[Path], volume: Volume, series: str = "") -> lis
         One a slice, or the one of a multi-frame image; none where no series fits.
     """
     groups: dict[str, list[Dataset]] = {}
-    for path in files:
+    for path in _all_files(files):
         header = _header(path)
         if header is not None and _is_of(header, series):
             groups.setdefault(str(header.SeriesInstanceUID), []).append(header)
@@ -36,6 +37,14 @@ def find_sources(files: Iterable[Path], volume: Volume, series: str = "") -> lis
         if ordered := _in_place(headers, volume):
             return ordered
     return []
+
+
+def _all_files(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from (below for below in sorted(path.rglob("*")) if below.is_file())
+        else:
+            yield path
 
 
 def _header(path: Path) -> Dataset | None:

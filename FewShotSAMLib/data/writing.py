@@ -83,8 +83,7 @@ def _write_seg(
     from .dicom_seg_writing import confidence_maps, write_seg
     from .dicom_sources import find_sources
 
-    files = [p for s in sources for p in (sorted(s.rglob("*")) if s.is_dir() else [s])]
-    headers = find_sources([p for p in files if p.is_file()], labels)
+    headers = find_sources(sources, labels)
     sure = confidence_maps(result) if hasattr(result, "slices") else {}
     write_seg(labels, path, headers, seg_type=seg_type, confidence=sure)
 

@@ -32,6 +32,7 @@ class Plan:
 
     @property
     def records(self) -> Records:
+        """What is kept in the folder of what was done."""
         return Records(self.folder)
 
 

@@ -37,6 +37,7 @@ class Records:
 
     @property
     def place(self) -> Path:
+        """Where they lie."""
         return self.folder / "records"
 
     def path(self, name: str) -> Path:

@@ -34,6 +34,7 @@ class Study:
 
     @property
     def has_own_supports(self) -> bool:
+        """Whether it needs none of the batch's."""
         return bool(self.supports) or self.mask is not None
 
     def read(self, settings: BatchSettings) -> Volume:

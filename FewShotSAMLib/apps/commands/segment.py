@@ -104,6 +104,7 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
     _check_outputs(args)
     query = read_image(args.query, args)
     check_grid(query, args.output)
+    _check_sources(args.output, args.query, query)
     supports = read_supports(args, query)
     result = _segment(query, supports, args)
     told = reading_notes(query, supports)
@@ -125,6 +126,18 @@ def _check_outputs(args: argparse.Namespace) -> None:
     check_destination(args.output, WRITABLE, inputs)
     if args.report:
         check_destination(args.report, REPORTS, [*inputs, args.output])
+
+
+def _check_sources(output: Path, query: Path, volume: Volume) -> None:
+    """A DICOM SEG belongs to a DICOM series: better said before the work than after it."""
+    from ...data.dicom_sources import find_sources
+    from ...data.errors import InputError
+    from ...data.files import extension
+
+    if extension(output) == ".dcm" and not find_sources([query], volume):
+        raise InputError(
+            f"{output}: a DICOM SEG belongs to a DICOM series, and {query} is none; use .seg.nrrd"
+        )
 
 
 def load_chosen_segmenter(args: argparse.Namespace) -> Segmenter:

@@ -17,6 +17,7 @@ DISTRIBUTION = {
     "segment_anything": "segment-anything",
     "hydra": "hydra-core",
     "skimage": "scikit-image",
+    "surface_distance": "surface-distance",
 }
 # Offered as extras and imported where they are used.
 OPTIONAL = {
@@ -28,6 +29,10 @@ OPTIONAL = {
     "omegaconf",
     "highdicom",
     "scikit-image",
+    "pydicom",
+    "dask",
+    "distributed",
+    "radiomics",
 }
 
 
