@@ -26,8 +26,8 @@ class CandidateParameters:
     """
 
     profile: float = 0.6
-    most: int = 8
-    checked: int = 3
+    most: int = 10
+    checked: int = 6
     doubt: float = 0.3
 
 
