@@ -1,7 +1,7 @@
 """How sure: from what speaks for each mask to an estimate of its Dice, and of whole structures.
 
 A mask's estimate is a logistic function of its signals. Its weights were fitted on generated
-abdomens only (`Testing/Accuracy/confidence.py --fit`), once for structures that are followed from
+abdomens only (`Testing/Accuracy/confidence.py --fit --pairs 45`), once for structures that are followed from
 a drawing in their own volume and once for those found by another patient's.
 """
 
@@ -42,8 +42,8 @@ class JudgingParameters:
         missing: and below which it is taken not to be there.
     """
 
-    same: ConfidenceWeights = ConfidenceWeights(-9.1, 8.9, 0.0, 3.8, 0.0, 0.0, 0.0)
-    other: ConfidenceWeights = ConfidenceWeights(-11.8, 9.5, 1.9, 0.0, 2.9, 0.0, 1.1)
+    same: ConfidenceWeights = ConfidenceWeights(-13.2, 14.0, 1.6, 1.6, 0.0, 0.0, 0.0)
+    other: ConfidenceWeights = ConfidenceWeights(-10.2, 8.0, 0.0, 0.3, 2.8, 1.1, 1.5)
     doubtful: float = 0.6
     missing: float = 0.25
 
