@@ -26,8 +26,8 @@ from FewShotSAMLib.phantom.abdomen import abdomen  # noqa: E402
 
 
 def write_patients(folder: Path, count: int) -> list[Path]:
-    """Generated patients of half the usual resolution, and beside the folder the support."""
-    size = {"shape": (16, 128, 128), "spacing": (2.5, 2.5, 12.5)}
+    """Generated patients of a third of the usual resolution, and beside the folder the support."""
+    size = {"shape": (8, 96, 96), "spacing": (3.4, 3.4, 25.0)}
     folder.mkdir()
     first = abdomen(**size)
     drawn = first.marked(first.marked_slice())
