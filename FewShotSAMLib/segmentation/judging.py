@@ -1,8 +1,8 @@
 """How sure: from what speaks for each mask to an estimate of its Dice, and of whole structures.
 
 A mask's estimate is a logistic function of its signals. Its weights were fitted on generated
-abdomens only (`Testing/Accuracy/confidence.py --fit --pairs 45`), once for structures that are followed from
-a drawing in their own volume and once for those found by another patient's.
+abdomens only (`python Testing/Accuracy/confidence.py --fit --pairs 45`), once for structures that
+are followed from a drawing in their own volume and once for those found by another patient's.
 """
 
 from __future__ import annotations
