@@ -93,6 +93,8 @@ class KeptReview:
         result, ids = run.result, dict(run.segment_ids)
         new = Review.of(result.slices, result.names, axis, below)
         old, old_ids = kept_of(run.node) or (None, {})
+        if self.node is run.node and self.review is not None:  # what is kept is rounded
+            old, old_ids = self.review, self.segment_ids
         same = all(ids.get(label, i) == i for label, i in old_ids.items())
         if old is None or old.array_axis != axis or not same:
             return new, ids
