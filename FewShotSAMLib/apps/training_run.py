@@ -44,8 +44,10 @@ def check_same_run(folder: Path, settings: dict[str, object]) -> None:
     except FileNotFoundError:
         write_text(path, json.dumps(settings, indent=2) + "\n")
         return
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise InputError(f"{path}: cannot be read; choose another folder with --run") from None
+    if not isinstance(before, dict):
+        raise InputError(f"{path}: holds no settings; choose another folder with --run")
     changed = " and ".join(name for name, value in settings.items() if before.get(name) != value)
     if changed:
         raise InputError(

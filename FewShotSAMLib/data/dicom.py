@@ -50,9 +50,11 @@ def read_series(
     found = look_through(folder)
     image, modality, notes = _read(folder, choose_series(folder, found, series), component)
     if found.damaged:
-        names = ", ".join(str(path.relative_to(folder)) for path in found.damaged[:5])
+        names = ", ".join(str(one.path.relative_to(folder)) for one in found.damaged[:5])
         more = " ..." if len(found.damaged) > 5 else ""
-        notes = (*notes, f"left out, since damaged or cut short: {names}{more}; copy them again")
+        why = "; ".join(dict.fromkeys(one.why for one in found.damaged))
+        said = "damaged or cut short" if why == Damaged.why else f"unusable ({why})"
+        notes = (*notes, f"left out, since {said}: {names}{more}; copy them again")
     return image, modality, notes
 
 
@@ -66,7 +68,7 @@ def read_file(
     """
     frames = read_frames(path)
     if isinstance(frames, Damaged):
-        raise InputError(f"{path}: is damaged or cut short; copy or export it again")
+        raise InputError(f"{path}: {frames.why}; copy or export it again")
     if not frames:
         image = read_image(path)  # a file that is none ends here
         tagged = image.GetMetaData("0008|0060") if image.HasMetaDataKey("0008|0060") else ""

@@ -48,6 +48,9 @@ _GROUPS = {
     "TriggerTime": "CardiacSynchronizationSequence/NominalCardiacTriggerDelayTime",
 }
 
+_FARTHEST = 1e7  # mm
+_PACKED = 1 << 15  # pixels in a byte: JPEG 2000 makes one of a blank picture of a thousand
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -89,9 +92,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class Damaged:
-    """A file with DICOM's mark that cannot be read."""
+    """A file with DICOM's mark that cannot be used, and why."""
 
     path: Path
+    why: str = "is damaged or cut short"
+
+
+class _Lie(Exception):
+    """A header that says what cannot be."""
 
 
 def read_frames(path: Path) -> list[Frame] | Damaged | None:
@@ -111,6 +119,8 @@ def read_frames(path: Path) -> list[Frame] | Damaged | None:
             if "Rows" not in data or "Columns" not in data:
                 return Damaged(path) if marked and _is_cut(data) else None
             return _frames(path, data)
+    except _Lie as lie:
+        return Damaged(path, str(lie))
     except Exception:  # pydicom's parsers raise what their input makes them stumble on
         return Damaged(path) if marked else None
 
@@ -167,6 +177,7 @@ def _is_cut(data: Any) -> bool:
 
 def _frames(path: Path, data: Any) -> list[Frame]:
     count = int(data.get("NumberOfFrames") or 1)
+    _check_size(path, int(data.Rows), int(data.Columns), count)
     shared = _first(data.get("SharedFunctionalGroupsSequence"))
     each = data.get("PerFrameFunctionalGroupsSequence") or ()
     if not each:
@@ -179,7 +190,7 @@ def _frame(path: Path, data: Any, index: int, count: int, groups: Sequence[Any])
     def find(name: str) -> Any:
         return _in_groups(groups, name) if groups and name in _GROUPS else data.get(name)
 
-    spacing = _numbers(find("PixelSpacing"), 2)
+    spacing = _place(find("PixelSpacing"), 2, "pixel spacing")
     step = _positive(find("SpacingBetweenSlices"))
     thickness = _positive(find("SliceThickness"))
     marks = {name: value for name in MARKS if (value := _mark(find(name))) is not None}
@@ -196,7 +207,7 @@ def _frame(path: Path, data: Any, index: int, count: int, groups: Sequence[Any])
         modality=str(data.get("Modality", "") or "").strip().upper(),
         rows=int(data.Rows),
         columns=int(data.Columns),
-        position=_numbers(find("ImagePositionPatient"), 3),
+        position=_place(find("ImagePositionPatient"), 3, "position"),
         orientation=_orientation(find("ImageOrientationPatient")),
         spacing=None if spacing is None or (spacing <= 0).any() else tuple(spacing.tolist()),
         thickness=step or thickness,
@@ -231,6 +242,26 @@ def _numbers(value: Any, length: int) -> np.ndarray | None:
     except (TypeError, ValueError):
         return None
     return parts if parts.shape == (length,) and np.isfinite(parts).all() else None
+
+
+def _place(value: Any, length: int, what: str) -> np.ndarray | None:
+    """``length`` mm, or None where the header is silent.
+
+    Raises:
+        _Lie: it says something else.
+    """
+    if value is None or value == "" or len(np.atleast_1d(value)) == 0:
+        return None
+    numbers = _numbers(value, length)
+    if numbers is None or np.abs(numbers).max() > _FARTHEST:
+        raise _Lie(f"its {what} in the header is not {length} sane lengths in mm")
+    return numbers
+
+
+def _check_size(path: Path, rows: int, columns: int, count: int) -> None:
+    """Refuse a header that claims pixels that no compression could have put into the file."""
+    if count < 0 or rows * columns * count > _PACKED * path.stat().st_size:
+        raise _Lie(f"its header tells of {count} x {columns} x {rows} pixels, which are not there")
 
 
 def _number(value: Any, otherwise: float) -> float:

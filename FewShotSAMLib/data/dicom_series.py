@@ -47,7 +47,7 @@ class Folder:
 
     images: tuple[Series, ...]
     others: tuple[Series, ...]
-    damaged: tuple[Path, ...]
+    damaged: tuple[Damaged, ...]
 
 
 def look_through(folder: Path) -> Folder:
@@ -57,7 +57,7 @@ def look_through(folder: Path) -> Folder:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         read = read_frames(path)
         if isinstance(read, Damaged):
-            damaged.append(path)
+            damaged.append(read)
         elif read:
             found += read
     series = sorted(group_frames(found), key=lambda s: (-len(s.frames), s.uid))
@@ -103,8 +103,8 @@ def choose_series(path: Path, found: Folder, wanted: str | int | None) -> Series
     if not found.images:
         if found.damaged:
             raise InputError(
-                f"{found.damaged[0]}: is damaged or cut short, and no other DICOM image is there; "
-                "copy it again"
+                f"{found.damaged[0].path}: {found.damaged[0].why}, and no other DICOM image is "
+                "there; copy or export it again"
             )
         raise InputError(f"{path}: holds no DICOM images; name a DICOM folder or an image file")
     images = found.images

@@ -4,60 +4,60 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
 from .errors import InputError
+from .file_kinds import (
+    DICOM,
+    JPEG,
+    NIFTI,
+    PICTURES,
+    READABLE,
+    VOLUMES,
+    extension,
+    is_dicom_file,
+)
 from .itk_messages import quiet, reason
+from .picture_header import picture_reader
+from .stored_voxels import check_stored
+from .volume_header import volume_header
+from .whole_files import atomic_path, written_path
+from .written_images import check_written
 
-JPEG = (".jpg", ".jpeg")
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-NIFTI = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
-VOLUMES = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
-DICOM = (".dcm", ".dicom", ".ima")
-READABLE = (*VOLUMES, *DICOM, *PICTURES)
-
-
-def extension(path: Path) -> str:
-    """The lower-case extension, ".nii.gz" and ".seg.nrrd" included; "" where there is none."""
-    name = path.name.lower()
-    for double in (".nii.gz", ".img.gz", ".seg.nrrd"):
-        if name.endswith(double):
-            return double
-    return path.suffix.lower()
-
-
-def is_dicom_file(path: Path) -> bool:
-    """Whether the file carries DICOM's mark, whatever its name."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+__all__ = [
+    "DICOM", "JPEG", "NIFTI", "PICTURES", "READABLE", "VOLUMES", "atomic_path", "check_file",
+    "check_kind", "extension", "is_dicom_file", "open_image", "save_image", "written_path",
+]  # fmt: skip
 
 
 def open_image(path: Path) -> Any:
     """The ``SimpleITK.Image`` of a file, as stored; NIfTI is read by ``nifti.open_nifti``.
 
     Raises:
-        InputError: the file is missing, empty, of an unknown format, or cannot be read.
+        InputError: the file is missing, empty, of an unknown format, or cannot be read; its header
+            is damaged or tells of voxels that are not there.
     """
     import SimpleITK as sitk
 
-    if check_kind(path) in JPEG:
+    kind = check_kind(path)
+    if kind in JPEG:
         return _open_with_pillow(path, "L", "RGB")
+    if kind in PICTURES:
+        reader_name = picture_reader(path)
+    else:
+        reader_name, stored = volume_header(path)
+        check_stored(path, stored)
     try:
         with quiet():
             reader = sitk.ImageFileReader()
+            reader.SetImageIO(reader_name)
             reader.SetFileName(str(path))
             return reader.Execute()
     except RuntimeError as error:
-        if extension(path) in PICTURES and "PixelType" in str(error):
+        if kind in PICTURES and "PixelType" in str(error):
             return _open_with_pillow(path, "L")  # grey with transparency
         raise InputError(f"{path}: cannot be read ({reason(error)}); export it again") from None
 
@@ -81,60 +81,35 @@ def check_file(path: Path) -> None:
     """Refuse what is no file with content.
 
     Raises:
-        InputError: missing, a folder, empty, or not allowed to be read.
+        InputError: missing, a folder, a pipe, empty, or not allowed to be read; a name that ITK
+            cannot open.
     """
+    check_name(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file")
+    if not path.is_file():
+        raise InputError(f"{path}: is no file but a device or a pipe; name a file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty; export it again")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path}: no permission to read it")
 
 
-def written_path(path: Path) -> Path:
-    """The file that writing to ``path`` changes: what a symbolic link leads to, else itself.
+def check_name(path: Path) -> None:
+    """Refuse a name that is no Unicode text: ITK takes the process down with it.
 
     Raises:
-        InputError: a link that leads to itself or into a folder that is not there.
+        InputError: it is not UTF-8.
     """
-    if not path.is_symlink():
-        return path
     try:
-        target = path.resolve()
-    except (OSError, RuntimeError):  # the second before Python 3.13
-        target = path
-    if target.is_symlink():
-        raise InputError(f"{path}: is a link that leads to itself; remove it")
-    if not target.parent.is_dir():
-        raise InputError(f"{path}: is a link to {target}, whose folder is not there")
-    return target
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A new name in the folder of ``path``, of the same format. When the block ends well that
-    file takes the place of ``path`` at once; else it is removed and ``path`` is as it was. A
-    symbolic link stays, and what it leads to is replaced.
-
-    Raises:
-        InputError: the folder cannot be made or written to, or a link that leads nowhere.
-    """
-    kind = extension(path) or path.suffix
-    target = written_path(path)
-    temporary = target.with_name(f".{uuid4().hex}{kind}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-    try:
-        yield temporary
-        temporary.replace(target)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        shown = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+        raise InputError(
+            f"{shown}: its name is not UTF-8, which is not opened; rename the file or its folder"
+        ) from None
 
 
 def save_image(image: Any, path: Path) -> None:
@@ -145,12 +120,14 @@ def save_image(image: Any, path: Path) -> None:
     """
     import SimpleITK as sitk
 
+    check_name(path)
     with atomic_path(path) as temporary:
         try:
             with quiet():
                 sitk.WriteImage(image, str(temporary), useCompression=True)
         except RuntimeError as error:
             raise InputError(f"{path}: cannot be written ({reason(error)})") from None
+        check_written(temporary, image.GetSize(), path)
 
 
 def _open_with_pillow(path: Path, *modes: str) -> Any:

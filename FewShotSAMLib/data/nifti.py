@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
-import math
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +13,9 @@ import numpy as np
 from .errors import InputError
 from .itk_messages import quiet, reason
 from .nifti_axes import read_straightened, set_place
+from .nifti_header import is_analyze, nibabel_package, read_header, stored_voxels
 from .nifti_places import FORMS, NiftiPlaces, largest_shift
+from .stored_voxels import check_stored
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ONE_BIT = 1
@@ -45,25 +44,26 @@ def open_nifti(path: Path, form: str | None = None) -> NiftiImage:
     """
     if form not in (None, *FORMS):
         raise InputError(f"form {form!r} is unknown; use one of {', '.join(FORMS)}")
-    header, zipped = _header(path)
-    if header is None:
-        return NiftiImage(_read_with_itk(path), None)
+    header, zipped = read_header(path)
     if int(header["datatype"]) == _ONE_BIT:
         raise InputError(
             f"{path}: its voxels have 1 bit, which is not read; save it with 8 bits a voxel "
             "(unsigned char)"
         )
-    if _only_nibabel(header, path, zipped):
-        image = _read_with_nibabel(path, zipped)
+    stored = stored_voxels(path, header)
+    more = check_stored(path, stored)
+    if is_analyze(header):
+        return NiftiImage(_read_with_itk(path), None)
+    if _only_nibabel(header, path, zipped) or (more and zipped and stored.files == (path,)):
+        image = _read_with_nibabel(path, zipped, stored.start + stored.length)
     else:
-        _check_complete(path, header, zipped)
         image = _read_with_itk(path)
     return _placed(image, header, path, form)
 
 
 def _only_nibabel(header: Any, path: Path, zipped: bool) -> bool:
-    """ITK reads neither NIfTI-2 nor gzip under another name; what is named .gz and is not
-    compressed it reads."""
+    """ITK reads neither NIfTI-2 nor gzip under another name, and unpacks what follows the voxels;
+    what is named .gz and is not compressed it reads."""
     return int(header["sizeof_hdr"]) == _LONGEST_HEADER or (zipped and not _named_zipped(path))
 
 
@@ -71,64 +71,25 @@ def _named_zipped(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
 
 
-def _nibabel() -> Any:
-    try:
-        import nibabel
-    except ModuleNotFoundError:
-        raise InputError(
-            "NIfTI files need the package nibabel; install it with: pip install nibabel"
-        ) from None
-    return nibabel
-
-
-def _header(path: Path) -> tuple[Any, bool]:
-    """nibabel's header of a file and whether it is compressed; None for Analyze's."""
-    nibabel = _nibabel()
-    source = _beside(path)
-    with source.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    try:
-        with gzip.open(source, "rb") if zipped else source.open("rb") as file:
-            start = file.read(_LONGEST_HEADER)
-    except (OSError, EOFError, zlib.error):
-        raise InputError(f"{path}: is damaged or cut short; copy or export it again") from None
-    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
-        length = kind.template_dtype.itemsize
-        if len(start) >= length and kind.may_contain_header(start):
-            return kind.from_fileobj(io.BytesIO(start[:length]), check=False), zipped
-    return None, zipped
-
-
-def _beside(path: Path) -> Path:
-    """The file that holds the header: of a pair, the .hdr."""
-    if path.name.lower().endswith((".img", ".img.gz")):
-        stem = path.name[: path.name.lower().rindex(".img")]
-        for ending in (".hdr", ".hdr.gz", ".HDR"):
-            if (header := path.with_name(stem + ending)).exists():
-                return header
-        raise InputError(f"{path}: its header {stem}.hdr is not there; put it beside the file")
-    return path
-
-
 def _read_with_itk(path: Path) -> Any:
     import SimpleITK as sitk
 
     try:
         with quiet():
-            return sitk.ReadImage(str(path))
+            return sitk.ReadImage(str(path), imageIO="NiftiImageIO")
     except RuntimeError as error:
         if "orthonormal" in str(error):
             return read_straightened(path)
         raise InputError(f"{path}: cannot be read ({reason(error)}); export it again") from None
 
 
-def _read_with_nibabel(path: Path, zipped: bool) -> Any:
+def _read_with_nibabel(path: Path, zipped: bool, length: int) -> Any:
     import SimpleITK as sitk
 
-    nibabel = _nibabel()
+    nibabel = nibabel_package()
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if zipped else content
+        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
+            content = file.read(length + _LONGEST_HEADER)
         kind = nibabel.Nifti2Image if content[:4] in _NIFTI_2 else nibabel.Nifti1Image
         with nibabel.imageglobals.LoggingOutputSuppressor():
             loaded = kind.from_bytes(content)
@@ -192,7 +153,7 @@ def _placed(image: Any, header: Any, path: Path, form: str | None) -> NiftiImage
 
 
 def _affines(header: Any) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    nibabel = _nibabel()
+    nibabel = nibabel_package()
     affines, codes = {}, {form: int(header[f"{form}_code"]) for form in FORMS}
     for form in FORMS:
         if codes[form] <= 0:
@@ -213,34 +174,3 @@ def _affine_of(image: Any) -> np.ndarray:
     affine[:3, :3] = direction * np.asarray(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
     return affine
-
-
-def _check_complete(path: Path, header: Any, zipped: bool) -> None:
-    """Refuse a file that was cut short, which ITK fills up with zeros in silence."""
-    if path.name.lower().endswith((".hdr", ".img", ".img.gz")):
-        return
-    sizes = [max(1, int(n)) for n in header["dim"][1:]]
-    needed = 348 + math.prod(sizes) * int(header["bitpix"]) // 8
-    if not zipped:
-        complete = path.stat().st_size >= needed
-    else:
-        with path.open("rb") as file:
-            file.seek(-4, os.SEEK_END)
-            told = int.from_bytes(file.read(4), "little")
-        # A gzip file ends with its content's length. Where that does not fit (several members
-        # in one file, or a cut), all of it is counted.
-        extensions = (told - needed) % 2**32
-        complete = extensions < 2**16 or _unpacked_length(path) >= needed
-    if not complete:
-        raise InputError(f"{path}: the file is cut short; copy or export it again")
-
-
-def _unpacked_length(path: Path) -> int:
-    length = 0
-    try:
-        with gzip.open(path, "rb") as file:
-            while part := file.read(2**24):
-                length += len(part)
-    except (OSError, EOFError, zlib.error):
-        return 0
-    return length

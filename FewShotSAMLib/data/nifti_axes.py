@@ -45,7 +45,7 @@ def read_straightened(path: Path) -> Any:
     os.environ[key] = "ON"
     try:
         with quiet():
-            image = sitk.ReadImage(str(path))
+            image = sitk.ReadImage(str(path), imageIO="NiftiImageIO")
     except RuntimeError:
         raise InputError(
             f"{path}: its axes are not at right angles; resample it to a regular grid first"

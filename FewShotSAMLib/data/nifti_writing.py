@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
-from .files import atomic_path, save_image
+from .files import atomic_path, check_name, save_image
 from .nifti_places import FORMS, NiftiPlaces
 from .volume import Volume
+from .written_images import check_written
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -28,11 +29,13 @@ def save_nifti(volume: Volume, path: Path) -> None:
     if not ambiguous or volume.is_rgb:
         save_image(volume.to_sitk(), path)
         return
+    check_name(path)
     with atomic_path(path) as temporary:
         try:
             _write(volume, places, temporary)
         except (ValueError, OSError) as error:
             raise InputError(f"{path}: cannot be written ({error})") from None
+        check_written(temporary, volume.size, path)
 
 
 def _write(volume: Volume, places: NiftiPlaces, path: Path) -> None:

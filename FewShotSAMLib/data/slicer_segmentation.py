@@ -78,7 +78,7 @@ def _numbers(image: Any) -> list[int]:
 def _read(image: Any, number: int, file: str) -> _Entry:
     def field(key: str) -> str:
         full = f"Segment{number}_{key}"
-        return image.GetMetaData(full).strip() if image.HasMetaDataKey(full) else ""
+        return _unicode(image.GetMetaData(full)).strip() if image.HasMetaDataKey(full) else ""
 
     def whole(key: str) -> int | None:
         return int(field(key)) if field(key) else None
@@ -95,7 +95,17 @@ def _read(image: Any, number: int, file: str) -> _Entry:
         raise InputError(f"{file}: segment {name} has a damaged header; export it again")
     tags = (tag for tag in field("Tags").split("|") if tag.startswith("TerminologyEntry:"))
     terminology = next(tags, "").removeprefix("TerminologyEntry:")
-    return replace(entry, segment=Segment(name, colour, terminology))
+    seen = tuple(min(max(part, 0.0), 1.0) for part in colour)
+    return replace(entry, segment=Segment(name, seen, terminology))
+
+
+def _unicode(text: str) -> str:
+    """Text of a file that is not UTF-8 is taken as Latin-1, in which all bytes are letters."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape").decode("latin-1")
+    return text
 
 
 def _with_defaults(entries: Sequence[_Entry], layers: np.ndarray, file: str) -> list[_Entry]:

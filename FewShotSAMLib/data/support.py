@@ -185,13 +185,18 @@ class Support:
         measured = _measured(canonical, axis, intensity, overview)
         return cls(image, own, axis, kept, drawn, intensity=intensity, **measured)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, keep_name: bool = False) -> None:
         """Keep this support in one .nrrd file, from which ``load`` makes the same one anywhere.
+
+        Args:
+            path: where to.
+            keep_name: keep the file names of image and drawing as well, which may tell who the
+                patient is, and the notes on how the image was read.
 
         Raises:
             InputError: another extension, or it cannot be written there.
         """
-        write_parts(vars(self), path)
+        write_parts(vars(self), path, keep_name=keep_name)
 
     @classmethod
     def load(cls, path: str | Path) -> Support:

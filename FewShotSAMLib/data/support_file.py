@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,29 @@ from .errors import InputError
 from .files import extension, open_image, save_image
 from .intensity import IntensityRange
 from .overview import SIDE, SLICES, Overview
-from .slicing import AXES, FieldOfView
+from .slicing import GRID_AXIS, FieldOfView
 from .standard import Standard
+from .support_schema import check_header, parse_header
 from .volume import Segment, Volume
 
 _KEY = "FewShotSAM_support"
 _VERSION = 1
 
 
-def write_parts(support: Mapping[str, Any], path: str | Path) -> None:
+def write_parts(
+    support: Mapping[str, Any], path: str | Path, *, keep_name: bool = False
+) -> None:
     """Write a support, given as the values of its fields by their names, to a .nrrd file, whole
     or not at all.
 
+    Args:
+        support: field -> value.
+        path: where to.
+        keep_name: keep the names of the scan's and the drawing's files, which may tell who the
+            patient is, and the notes on how they were read, which may name files as well.
+
     Raises:
-        InputError: another extension, or it cannot be written there.
+        InputError: another extension, values that no support has, or it cannot be written there.
     """
     path = Path(path)
     if extension(path) != ".nrrd":
@@ -55,18 +65,23 @@ def write_parts(support: Mapping[str, Any], path: str | Path) -> None:
             "origin": image.origin,
             "direction": image.direction.tolist(),
             "modality": image.modality,
-            "name": image.name,
-            "notes": image.notes,
+            "name": image.name if keep_name else "",
+            "notes": image.notes if keep_name else (),
         },
         "labels": {
             "dtype": str(labels.dtype),
-            "name": drawing.name,
-            "notes": drawing.notes,
+            "name": drawing.name if keep_name else "",
+            "notes": drawing.notes if keep_name else _nameless(drawing.notes, image, drawing),
             "segments": {str(v): vars(s) for v, s in drawing.segments.items()},
         },
     }
     stored = _vector_image(pixels, image)
-    stored.SetMetaData(_KEY, json.dumps(header))
+    kept = json.dumps(header)
+    try:
+        check_header(json.loads(kept))
+    except ValueError as error:
+        raise InputError(f"{path}: the support cannot be kept ({error})") from None
+    stored.SetMetaData(_KEY, kept)
     save_image(stored, path)
 
 
@@ -85,12 +100,14 @@ def read_parts(path: str | Path) -> dict[str, Any]:
             f"{path}: holds no support; make one with `fewshotsam support IMAGE MASK -o OUT.nrrd`"
         )
     try:
-        header = json.loads(stored.GetMetaData(_KEY))
+        header = parse_header(stored.GetMetaData(_KEY))
         version = header["version"]
         if version > _VERSION:
             raise InputError(
                 f"{path}: made by a later FewShotSAM (format {version}); update FewShotSAM"
             )
+        check_header(header)
+        _check_pixels(header, stored)
         return _parts(header, sitk.GetArrayFromImage(stored))
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         if isinstance(error, InputError):
@@ -109,11 +126,6 @@ def _parts(header: dict[str, Any], pixels: np.ndarray) -> dict[str, Any]:
     }
     field = header["field"]
     drawn = {int(value): tuple(indices) for value, indices in header["drawn"].items()}
-    slices = tuple(header["slices"])
-    if header["axis"] not in AXES or not set(drawn) <= set(segments):
-        raise ValueError("its parts do not fit together")
-    if set(slices) != set().union(*drawn.values()):
-        raise ValueError("its slices do not fit together")
     return dict(
         volume=volume,
         labels=Volume(
@@ -126,14 +138,32 @@ def _parts(header: dict[str, Any], pixels: np.ndarray) -> dict[str, Any]:
             notes=tuple(labels["notes"]),
         ),
         axis=header["axis"],
-        slices=slices,
+        slices=tuple(header["slices"]),
         drawn=drawn,
-        count=int(header["count"]),
+        count=header["count"],
         intensity=IntensityRange(**header["intensity"]),
         field=FieldOfView(tuple(field["centre_mm"]), field["side_mm"]),
         standard=Standard(**header["standard"]) if header.get("standard") else None,
         overview=_unpacked(header.get("overview")),
     )
+
+
+def _nameless(notes: Sequence[str], *named: Volume) -> list[str]:
+    """Notes without the names of files."""
+    for volume in named:
+        if volume.name:
+            notes = [note.replace(volume.name, "the file") for note in notes]
+    return list(notes)
+
+
+def _check_pixels(header: Mapping[str, Any], stored: Any) -> None:
+    """The pixels must be those that the header tells of."""
+    axis = GRID_AXIS[header["axis"]]
+    if stored.GetDimension() != 3 or stored.GetSize()[axis] != len(header["slices"]):
+        raise ValueError("its pixels and its slices do not fit together")
+    components = 4 if header["image"]["modality"] == "RGB" else 2
+    if stored.GetNumberOfComponentsPerPixel() != components:
+        raise ValueError("its pixels have another number of components")
 
 
 def _packed(overview: Overview | None) -> dict[str, Any] | None:
@@ -150,12 +180,13 @@ def _packed(overview: Overview | None) -> dict[str, Any] | None:
 def _unpacked(kept: Mapping[str, Any] | None) -> Overview | None:
     if kept is None:
         return None
-    size = tuple(int(n) for n in kept["size"])
-    most = int(np.prod(size, dtype=object))
-    if len(size) != 3 or not 0 < most <= SIDE * SIDE * SLICES:
+    size = tuple(kept["size"])
+    most = math.prod(size)
+    if most > SIDE * SIDE * SLICES:
         raise ValueError(f"its overview of {size} pixels is none")
     try:
-        unpacked = zlib.decompressobj().decompress(base64.b64decode(kept["grey"]), most + 1)
+        packed = base64.b64decode(kept["grey"], validate=True)
+        unpacked = zlib.decompressobj().decompress(packed, most + 1)
     except zlib.error as error:
         raise ValueError(f"its overview cannot be read: {error}") from None
     grey = np.frombuffer(unpacked, np.uint8).reshape(size)

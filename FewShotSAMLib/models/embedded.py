@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.errors import InputError
-from ..weights.own_weights import read_weights, write_weights
+from ..weights.own_weights import build_to_fit, read_weights, write_weights
 from ..weights.resources import models_folder, sha256_of
 from .embedded_network import EmbeddedConfig, EmbeddedNetwork, Pyramid
 from .interfaces import Embeddings, ModelCard, PromptBatch
@@ -117,22 +116,9 @@ def read_network(path: Path) -> EmbeddedNetwork:
     if not path.is_file():
         raise InputError(f"{path}: the embedded model's weights are missing; install again")
     config, tensors, _ = read_weights(path, "an embedded model")
-    network = _built(config, path)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError:
-        wrong = _misfits(network.state_dict(), tensors)
-        raise InputError(
-            f"{path}: its weights do not fit its configuration ({len(wrong)} tensors are missing, "
-            f"unknown or of another shape, such as {wrong[0]})"
-        ) from None
+    network = build_to_fit(lambda: _built(config, path), tensors, path)
+    network.load_state_dict(tensors)
     return network
-
-
-def _misfits(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
-    mine = {name: tensor.shape for name, tensor in own.items()}
-    theirs = {name: tensor.shape for name, tensor in tensors.items()}
-    return [n for n in sorted(mine | theirs) if mine.get(n) != theirs.get(n)]
 
 
 def _built(config: dict[str, Any], path: Path) -> EmbeddedNetwork:
@@ -140,8 +126,9 @@ def _built(config: dict[str, Any], path: Path) -> EmbeddedNetwork:
         return EmbeddedNetwork(
             EmbeddedConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
         )
-    except (TypeError, ValueError) as problem:
-        raise InputError(f"{path}: its configuration is of another version ({problem})") from None
+    except (TypeError, ValueError, RuntimeError) as problem:  # PyTorch's, for impossible sizes
+        reason = str(problem).strip().splitlines()[0]
+        raise InputError(f"{path}: its configuration is of another version ({reason})") from None
 
 
 def load_embedded(

@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..data.errors import InputError
 from ..weights.checkpoints import load_into, read_checkpoint
-from ..weights.own_weights import read_weights, write_weights
+from ..weights.own_weights import build_to_fit, read_weights, write_weights
 from ..weights.resources import sha256_of
 from .embedded import EmbeddedModel
 from .embedded_network import EmbeddedConfig, Pyramid
@@ -147,7 +147,9 @@ def _read_own(path: Path) -> tuple[FobNetwork, dict[str, str]]:
     config, state, said = read_weights(path, "a FoB network")
     try:
         sizes = FobConfig(**(config | {"pyramid": tuple(config.get("pyramid", ()))}))
-        network = FobNetwork(sizes)
+        network = build_to_fit(lambda: FobNetwork(sizes), state, path)
+    except InputError:
+        raise
     except (TypeError, ValueError, RuntimeError) as problem:  # PyTorch's, for impossible sizes
         reason = str(problem).strip().splitlines()[0]
         raise InputError(f"{path}: its configuration is of another version ({reason})") from None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import pickle
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from ..weights.resources import sha256_of
 from .episodes import Episodes, random_episodes
 from .losses import Losses, losses, synergy_maps, unit_features
 from .prompts import training_prompts
+from .run_file import read_run, save_run
 from .run_log import Clock, append_row, print_row
 
 
@@ -126,20 +126,24 @@ class Training:
 
     def save(self, path: Path) -> None:
         """The whole run, written whole or not at all."""
-        partial = path.with_suffix(".partial")
-        torch.save({
+        save_run({
             "network": self.network.state_dict(), "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(), "step": self.step,
             "seconds": self.seconds, "seed": self.seed, "config": asdict(self.network.config),
-        }, partial)
-        partial.replace(path)
+        }, path)
 
     def resume(self, path: Path) -> None:
-        """Goes on from a saved run."""
+        """Goes on from a saved run.
+
+        Raises:
+            InputError: not such a run, or one of another network.
+        """
+        saved = read_run(
+            path, self.device, ("network", "average", "optimiser", "step", "seconds", "seed")
+        )
         try:
-            saved = torch.load(path, map_location=self.device, weights_only=True)
             self.network.load_state_dict(saved["network"])
-        except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as problem:
+        except RuntimeError as problem:
             reason = str(problem).strip().splitlines()[0]
             raise InputError(
                 f"{path}: not a run that can be resumed ({reason}); choose another --folder"

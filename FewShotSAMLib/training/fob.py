@@ -7,11 +7,10 @@ generated pictures (`fob_generated`).
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from ..models.fob_network import FobConfig, FobNetwork
 from ..models.precision import autocast, choose_precision
 from ..prompting.fob import Fob
 from .fob_losses import FobBatch, FobLosses, answers, fob_losses, prompt_error, usable
+from .run_file import read_run, save_run
 from .run_log import Clock, append_row
 
 LOSSES = ("heat", "fit", "points", "contrast", "coarse", "place")
@@ -160,13 +160,11 @@ class FobTraining:
 
     def save(self, path: Path) -> None:
         """The whole run, written whole or not at all."""
-        partial = path.with_suffix(".partial")
-        torch.save({
+        save_run({
             "network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
             "step": self.step, "seconds": self.seconds, "seed": self.seed,
             "config": json.dumps(asdict(self.network.config)),
-        }, partial)
-        partial.replace(path)
+        }, path)
 
     def resume(self, path: Path) -> None:
         """Goes on from a saved run.
@@ -174,7 +172,9 @@ class FobTraining:
         Raises:
             InputError: not such a run, or one with another configuration.
         """
-        saved = _saved(path, self.device)
+        saved = read_run(
+            path, self.device, ("config", "network", "optimiser", "step", "seconds", "seed")
+        )
         mine = json.dumps(asdict(self.network.config))
         if saved["config"] != mine:
             raise InputError(
@@ -184,19 +184,6 @@ class FobTraining:
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.step, self.seconds, self.seed = saved["step"], saved["seconds"], saved["seed"]
-
-
-def _saved(path: Path, device: torch.device) -> dict[str, Any]:
-    try:
-        saved = torch.load(path, map_location=device, weights_only=True)
-        if "config" not in saved:
-            raise KeyError("config")
-        return saved
-    except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError, OSError) as problem:
-        reason = str(problem).strip().splitlines()[0]
-        raise InputError(
-            f"{path}: not a run that can be resumed ({reason}); choose another folder"
-        ) from None
 
 
 def _only(batch: FobBatch, keep: Tensor) -> FobBatch:

@@ -136,7 +136,7 @@ def read_catalogue(path: Path) -> Catalogue:
         content = json.loads(path.read_text(encoding="utf-8"))
         weights = [_weight_file(entry, content["bases"]) for entry in content["weights"]]
         presets = [Preset(**{**p, "prompts": tuple(p["prompts"])}) for p in content["presets"]]
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
         raise InputError(f"{path}: not readable as a catalogue of models ({problem})") from None
     return Catalogue({w.name: w for w in weights}, {p.name: p for p in presets})
 

@@ -50,6 +50,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     others = [name for name, value in content.items() if not isinstance(value, Tensor)]
     if others:
         raise InputError(f"{path}: holds no state dict; these are no tensors: {_first(others)}")
+    check_finite(content, path)
     return dict(content)
 
 
@@ -71,16 +72,45 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], *, source: str) ->
     Raises:
         InputError: names the keys that are missing or not expected and the shapes that differ.
     """
+    check_fit(module, state, source=source)
+    try:
+        module.load_state_dict(dict(state))
+    except RuntimeError as problem:
+        raise InputError(f"{source}: {' '.join(str(problem).split())}") from None
+
+
+def check_fit(module: nn.Module, state: State, *, source: str) -> None:
+    """Refuse weights of another network; one on the "meta" device will do.
+
+    Raises:
+        InputError: names the keys that are missing or not expected and the shapes that differ.
+    """
     own = module.state_dict()
     if wrong := _differences(own, state):
         raise InputError(
             f"{source}: holds the weights of another network than {type(module).__name__}: "
             f"of its {len(own)} tensors {'; '.join(wrong)}"
         )
-    try:
-        module.load_state_dict(dict(state))
-    except RuntimeError as problem:
-        raise InputError(f"{source}: {' '.join(str(problem).split())}") from None
+
+
+def check_finite(state: State, path: Path) -> None:
+    """Refuse weights that are not numbers, and tensors that claim more than is stored of them.
+
+    Raises:
+        InputError: names the first tensor.
+    """
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.device.type == "meta" or (
+            tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size()
+        ):
+            raise InputError(f"{path}: its tensor {name} is not stored whole; get it again")
+        if not (tensor.is_floating_point() and tensor.numel()):
+            continue
+        # Of a thousand million numbers, without a copy.
+        if not all(torch.isfinite(end) for end in tensor.aminmax()):
+            raise InputError(
+                f"{path}: its tensor {name} holds values that are not numbers; get it again"
+            )
 
 
 def _differences(own: State, state: State) -> list[str]:
@@ -141,6 +171,8 @@ def _read_pickle(path: Path) -> object:
         raise InputError(f"{path}: refused, PyTorch's tar format of 2017 cannot be opened safely")
     # Mapped into memory, a large file is not in it twice while the network is filled.
     mapped = zipfile.is_zipfile(path)
+    if mapped:
+        _check_not_packed(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch thinks of the file is said below
@@ -149,6 +181,24 @@ def _read_pickle(path: Path) -> object:
         raise InputError(f"{path}: cannot be read ({problem.strerror or problem})") from None
     except Exception as problem:  # damaged pickles fail in every way there is
         raise _refusal(path, problem) from None
+
+
+def _check_not_packed(path: Path) -> None:
+    """Refuse an archive that would unpack to more than its own length, which PyTorch's never do.
+
+    Raises:
+        InputError: that, or it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as problem:
+        raise InputError(f"{path}: is damaged ({_line(problem)}); get it again") from None
+    if unpacked > path.stat().st_size:
+        raise InputError(
+            f"{path}: refused, it would unpack to {unpacked / 1e9:.1f} GB, which PyTorch's files "
+            "never do; get it again"
+        )
 
 
 def _refusal(path: Path, problem: Exception) -> InputError:

@@ -60,12 +60,14 @@ class Wanted:
         target: where it shall lie; folders are made.
         size: bytes, or None where not known.
         sha256: lower-case hexadecimal, or "" where not known.
+        most: bytes to keep at most where neither the size is known nor the server tells it.
     """
 
     url: str
     target: Path
     size: int | None = None
     sha256: str = ""
+    most: int = 16 << 30
 
 
 def download(
@@ -177,7 +179,7 @@ class _Transfer:
         """Where the partial file came from; nothing where that is not known."""
         try:
             content = json.loads(self.origin.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         same = isinstance(content, dict) and content.get("url") == self.wanted.url
         return content if same else {}
@@ -210,6 +212,9 @@ class _Transfer:
             self._check_size(self._keep(body, first, total), total, body.start.validator)
 
     def _check_size(self, arrived: int, total: int | None, validator: str) -> None:
+        if total is None and arrived > self.wanted.most:
+            self._discard()
+            raise self._error(f"the server sent more than {self.wanted.most} bytes; it was deleted")
         if total is None:  # sent in pieces of which the last has come; the hash is known
             self._note(arrived, validator)
         elif arrived < total:
@@ -224,7 +229,8 @@ class _Transfer:
             file.truncate(first)
             file.seek(first)
             self.progress(first, total)
-            while chunk := body.read(_CHUNK):
+            most = self.wanted.most if total is None else total
+            while file.tell() <= most and (chunk := body.read(_CHUNK)):
                 file.write(chunk)
                 self.progress(file.tell(), total)
                 if self.cancel.is_set():

@@ -130,7 +130,7 @@ def _read_settings(path: Path) -> dict[str, str]:
     known = ", ".join(_KNOWN)
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise InputError(f"{path}: not readable as JSON ({problem}); correct it") from None
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
         raise InputError(f"{path}: must be one JSON object of texts; known settings: {known}")

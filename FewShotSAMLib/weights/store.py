@@ -23,6 +23,8 @@ from .resources import sha256_of
 
 Tell = Callable[[str], None]
 
+_LARGEST = 8 << 30  # bytes of a file of which nothing is known
+
 
 @dataclass(frozen=True)
 class LocalWeights:
@@ -150,7 +152,8 @@ class WeightStore:
         expected = entry.sha256
         if not expected and path.is_file():
             expected = self._record(path).get("sha256", "")
-        wanted = Wanted(url, path, entry.size, expected)
+        most = entry.size or 2 * (entry.about_size or _LARGEST)
+        wanted = Wanted(url, path, entry.size, expected, most)
         try:
             digest = download(
                 wanted, progress=progress, cancel=cancel, tell=self.tell, patience=patience
@@ -212,7 +215,7 @@ class WeightStore:
     def _record(self, path: Path) -> dict:
         try:
             content = json.loads(record_file(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return content if isinstance(content, dict) else {}
 

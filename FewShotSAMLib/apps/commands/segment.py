@@ -92,14 +92,15 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
     """From the files that the options name to the files that they ask for.
 
     Raises:
-        InputError: something is unusable; nothing was written.
+        InputError: something is unusable; nothing was written, or the labels alone where it is
+            the report that failed.
         KeyboardInterrupt: Ctrl-C was pressed; nothing was written.
     """
     from ...data.reading_notes import reading_notes
     from ...data.writing import check_grid, write_labels
     from ..inputs import read_image, read_supports
     from ..option_names import in_options
-    from ..outputs import tell, write_text
+    from ..outputs import tell
 
     _check_outputs(args)
     query = read_image(args.query, args)
@@ -111,10 +112,9 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
     for note in result.notes:
         if note not in told:
             tell(in_options(note))
-    report = _report(query, result) if args.report else ""
     write_labels(result, args.output, sources=[args.query], seg_type=args.seg_type)
     if args.report:
-        write_text(args.report, report)
+        _write_report(query, result, args)
     return query, result
 
 
@@ -175,7 +175,18 @@ def _segment(query: Volume, supports: Sequence[Support], args: argparse.Namespac
         )
 
 
-def _report(query: Volume, result: VolumeResult) -> str:
+def _write_report(query: Volume, result: VolumeResult, args: argparse.Namespace) -> None:
+    """The labels are written already, and no failure here costs them."""
+    from ...data.errors import InputError
+    from ..outputs import write_text
     from ..report.report import report_html
 
-    return report_html(query, result)
+    try:
+        write_text(args.report, report_html(query, result))
+    except Exception as error:
+        if args.debug:
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{args.output} was written; the report could not be made: {reason}"
+        ) from None

@@ -21,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out the thin copy of the whole image (64 pixels a side), by which structures "
         "are found in other patients; only the marked slices are kept",
     )
+    parser.add_argument(
+        "--keep-name", action="store_true",
+        help="keep the names of the image's and the mask's files as well, which may tell who the "
+        "patient is; they are left out otherwise",
+    )
     options.add_drawing_options(parser)
     options.add_reading_options(parser)
 
@@ -34,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     support = draw_support(read_image(args.image, args), args.mask, args)
     if args.no_overview:
         support = replace(support, overview=None)
-    support.save(args.output)
+    support.save(args.output, keep_name=args.keep_name)
     names = ", ".join(f"{label} {name}" for label, name in support.names.items())
     print(f"wrote {args.output}: {names}; {len(support.slices)} {support.axis} slice(s)")
     return 0

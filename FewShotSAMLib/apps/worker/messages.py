@@ -85,9 +85,25 @@ def read_message(stream: BinaryIO) -> Message | None:
         raise EOFError("the stream ended within a message")
     header = _read_header(stream, start)
     arrays = {}
-    for name, code, shape in header.pop("arrays"):
-        arrays[name] = _read_array(stream, name, np.dtype(code), shape)
+    for name, code, shape in _table(header.pop("arrays")):
+        arrays[name] = _read_array(stream, name, code, shape)
     return Message(header, arrays)
+
+
+def _table(listed: object) -> list[tuple[str, np.dtype, list[int]]]:
+    """Name, type and shape of each array that a header tells of.
+
+    Raises:
+        ValueError: it tells of something else.
+    """
+    try:
+        table = [(name, np.dtype(str(code)), list(shape)) for name, code, shape in listed]
+    except (TypeError, ValueError):
+        raise ValueError("what came is no message: its arrays are not described") from None
+    for name, _, shape in table:
+        if not isinstance(name, str) or not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError("what came is no message: an array has no name or no shape")
+    return table
 
 
 def _read_header(stream: BinaryIO, start: bytes) -> dict[str, Any]:
@@ -96,7 +112,10 @@ def _read_header(stream: BinaryIO, start: bytes) -> dict[str, Any]:
         raise ValueError(f"what came is no message: it starts with {start!r}")
     text = bytearray(length)
     _fill(stream, memoryview(text))
-    header = json.loads(text.decode("utf-8"))
+    try:
+        header = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError) as problem:
+        raise ValueError(f"what came is no message: its header is no JSON ({problem})") from None
     if not isinstance(header, dict) or "arrays" not in header:
         raise ValueError("what came is no message: its header names no arrays")
     return header
@@ -107,7 +126,10 @@ def _read_array(
 ) -> np.ndarray:
     if dtype.kind not in _KINDS:
         raise ValueError(f"array {name!r} of type {dtype} is not taken")
-    array = np.empty(math.prod(shape), dtype)
+    try:
+        array = np.empty(math.prod(shape), dtype)
+    except (MemoryError, ValueError, OverflowError):
+        raise ValueError(f"array {name!r} of {shape} is too large") from None
     if array.size:
         _fill(stream, memoryview(array.view(np.uint8)))
     return array.reshape(shape)

@@ -77,6 +77,7 @@ class Worker:
     def _read(self) -> None:
         try:
             while (request := read_message(self._source)) is not None:
+                _check_request(request)
                 if request.header["command"] == "quit":
                     break
                 if request.header["command"] == "cancel":
@@ -87,8 +88,9 @@ class Worker:
                 self._requests.put((request, event))
         except (OSError, EOFError):
             pass  # the other side is gone, which ends it all the same
-        except Exception:
-            traceback.print_exc()
+        except Exception as problem:  # after it nobody knows where the next message begins
+            line = " ".join(str(problem).split())[:500] or type(problem).__name__
+            print(f"fewshotsam worker: error: {line}", file=sys.stderr, flush=True)
         for event in list(self._cancels.values()):
             event.set()
         self._requests.put(None)
@@ -230,6 +232,20 @@ def generated_abdomen(header: Mapping[str, Any]) -> Message:
 
     phantom = abdomen(tuple(header["shape"]), tuple(header["spacing"]), header["seed"])
     return parcels.pack_example(phantom.image, phantom.marked(phantom.marked_slice()))
+
+
+def _check_request(request: Message) -> None:
+    """Refuse a header that is no request.
+
+    Raises:
+        ValueError: what it lacks.
+    """
+    header = request.header
+    wanted = {"quit": (), "cancel": ("target",)}.get(str(header.get("command")), ("id",))
+    if not isinstance(header.get("command"), str):
+        raise ValueError("what came is no request: it has no command")
+    if lacking := [name for name in wanted if not isinstance(header.get(name), int)]:
+        raise ValueError(f"what came is no request: its {lacking[0]} is no number")
 
 
 def explain(problem: BaseException) -> tuple[str, str]:

@@ -129,3 +129,35 @@ def test_a_single_slice_keeps_its_thickness(tmp_path):
     read = read_volume(path)
     assert read.spacing[2] == 1.0
     assert read.notes == ("its header tells no slice thickness; 1 mm is taken",)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [["1e308", "0", "0"], ["0", "0"], ["0", "0", "1e30"], ["0", "0", "0", "0"]],
+)
+def test_positions_that_are_none_are_refused(tmp_path, place):
+    """They were once taken for no position at all, and the slices laid on each other in silence."""
+    paths = write_slices(tmp_path / "series", phantom(), ImagePositionPatient=place)
+    refused(tmp_path / "series", "its position in the header is not 3 sane lengths")
+    with pytest.raises(InputError, match="its position in the header"):
+        read_volume(paths[0])
+
+
+def test_one_slice_without_a_place_is_left_out_and_named(tmp_path):
+    volume = phantom()
+    count = len(volume.voxels)
+    places = [[f"{x:.8g}" for x in volume.index_to_world((0, 0, k))] for k in range(count)]
+    places[-1] = ["0", "0"]
+    paths = write_slices(tmp_path / "series", volume, ImagePositionPatient=places.__getitem__)
+    read = read_volume(tmp_path / "series")
+    assert len(read.voxels) == len(volume.voxels) - 1
+    assert any(paths[-1].name in note and "its position" in note for note in read.notes)
+
+
+def test_pixels_that_are_not_there_are_no_room(tmp_path):
+    paths = write_slices(
+        tmp_path / "series", phantom(), Rows=65535, Columns=65535, NumberOfFrames=1000
+    )
+    refused(tmp_path / "series", "pixels, which are not there")
+    with pytest.raises(InputError, match="which are not there"):
+        read_volume(paths[0])

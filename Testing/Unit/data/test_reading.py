@@ -90,7 +90,7 @@ def test_mhd_and_nhdr_with_their_data_beside_them(tmp_path):
         sitk.WriteImage(sitk.GetImageFromArray(grey()), str(tmp_path / name))
         np.testing.assert_array_equal(read_volume(tmp_path / name).voxels, grey())
     (tmp_path / "a.raw").unlink()
-    refused(tmp_path / "a.mhd", "cannot be read")
+    refused(tmp_path / "a.mhd", "its data file a.raw is not there")
 
 
 def test_one_slice_volumes_are_handled(tmp_path):

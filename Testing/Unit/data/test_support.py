@@ -223,7 +223,7 @@ def test_a_support_file_brings_the_same_support_back(tmp_path, dtype, axis, name
     stack[13, 17:19, 9:19] = 1
     labels = volume.with_voxels(mask, segments={1: Segment(name, (0.1, 0.2, 0.3), 'a "quoted"\\n')})
     support = Support.from_labels(volume, labels, axis=axis)
-    support.save(tmp_path / "Stütze 1.nrrd")
+    support.save(tmp_path / "Stütze 1.nrrd", keep_name=True)
     assert same(Support.load(tmp_path / "Stütze 1.nrrd"), support)
 
 
@@ -233,13 +233,13 @@ def test_rgb_and_odd_values_survive_the_file(tmp_path):
     mask = np.zeros((1, 30, 40), np.uint8)
     mask[0, 5:20, 6:30] = 1
     support = Support.from_labels(picture, picture.with_voxels(mask, modality="other"))
-    support.save(tmp_path / "p.nrrd")
+    support.save(tmp_path / "p.nrrd", keep_name=True)
     assert same(Support.load(tmp_path / "p.nrrd"), support)
     assert support.images().shape == (1, 30, 40, 3)
     odd = image(np.float32)
     odd.voxels[7, 3, :3] = np.nan, np.inf, 1e-30
     support = Support.from_labels(odd, drawing(odd, l1=[7]))
-    support.save(tmp_path / "o.nrrd")
+    support.save(tmp_path / "o.nrrd", keep_name=True)
     assert same(Support.load(tmp_path / "o.nrrd"), support)
 
 
@@ -327,7 +327,7 @@ def test_real_volumes(shared_data, tmp_path):
     labels = read_labels(folder / "label_3.nii.gz", like=volume)
     support = Support.from_labels(volume, labels, slices="middle")
     assert support.axis == "axial" and sorted(support.names) == [1, 2, 3, 4]
-    support.save(tmp_path / "s.nrrd")
+    support.save(tmp_path / "s.nrrd", keep_name=True)
     loaded = Support.load(tmp_path / "s.nrrd")
     assert same(loaded, support)
     assert loaded.matches(read_volume(folder / "image_3.nii.gz"))
