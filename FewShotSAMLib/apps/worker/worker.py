@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .messages import Message, read_message
 from .outbox import Outbox
+from .requests import check_request
 
 if TYPE_CHECKING:
     from ...segmentation.results import Progress, SlicePreview
@@ -77,7 +78,7 @@ class Worker:
     def _read(self) -> None:
         try:
             while (request := read_message(self._source)) is not None:
-                _check_request(request)
+                check_request(request)
                 if request.header["command"] == "quit":
                     break
                 if request.header["command"] == "cancel":
@@ -232,20 +233,6 @@ def generated_abdomen(header: Mapping[str, Any]) -> Message:
 
     phantom = abdomen(tuple(header["shape"]), tuple(header["spacing"]), header["seed"])
     return parcels.pack_example(phantom.image, phantom.marked(phantom.marked_slice()))
-
-
-def _check_request(request: Message) -> None:
-    """Refuse a header that is no request.
-
-    Raises:
-        ValueError: what it lacks.
-    """
-    header = request.header
-    wanted = {"quit": (), "cancel": ("target",)}.get(str(header.get("command")), ("id",))
-    if not isinstance(header.get("command"), str):
-        raise ValueError("what came is no request: it has no command")
-    if lacking := [name for name in wanted if not isinstance(header.get(name), int)]:
-        raise ValueError(f"what came is no request: its {lacking[0]} is no number")
 
 
 def explain(problem: BaseException) -> tuple[str, str]:
