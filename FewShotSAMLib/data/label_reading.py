@@ -227,7 +227,9 @@ def _palette_or_alpha(
             pixels = np.asarray(picture.convert("RGBA"))
             colours = _opaque(pixels[..., :3], pixels[..., 3])
             return (colours[..., 0] if picture.mode == "LA" else colours), None, frozenset()
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
+    except (
+        OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError
+    ):
         return None  # ITK says what is wrong with it
 
 

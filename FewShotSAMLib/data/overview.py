@@ -8,14 +8,16 @@ it out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from .intensity import IntensityRange, normalise
 from .slicing import extract_slices, slice_spacing
 from .volume import Volume
+
+if TYPE_CHECKING:
+    import torch
 
 SIDE = 64  # pixels of the longer side of a slice
 SLICES = 128
@@ -38,6 +40,9 @@ class Overview:
     @classmethod
     def of(cls, canonical: Volume, axis: str, intensity: IntensityRange) -> Overview:
         """Of a volume in canonical orientation."""
+        import torch
+        from torch.nn import functional as F
+
         stack = extract_slices(canonical.voxels, axis)
         shape = stack.shape[:3]
         shrink = min(1.0, SIDE / max(shape[1:]))
@@ -66,6 +71,9 @@ class Overview:
 
 def _thin(grey: np.ndarray, size: list[int]) -> torch.Tensor:
     """(N, H, W[, 3]) as (N, h, w), colours averaged."""
+    import torch
+    from torch.nn import functional as F
+
     picture = torch.from_numpy(np.ascontiguousarray(grey if grey.ndim == 3 else grey.mean(-1)))
     return F.interpolate(
         picture[:, None].float(), size=size, mode="bilinear", antialias=True, align_corners=False

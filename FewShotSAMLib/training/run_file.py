@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ def read_run(path: Path, device: torch.device, parts: Iterable[str]) -> dict[str
     """
     try:
         saved = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError, ValueError) as problem:
+    except Exception as problem:  # damaged pickles fail in every way there is
         reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
         raise _no_run(path, reason) from None
     if not isinstance(saved, dict):
