@@ -90,8 +90,11 @@ def _stored(path: Path, fields: dict[str, str], listed: list[str]) -> StoredVoxe
     skipped = int(fields.get("HeaderSize", 0))
     start = skipped if skipped > 0 else int(fields[""]) if files == (path,) else 0
     # Packed voxels whose length is not told are read past their end.
-    if skipped < -1 or (packed and not 0 < int(fields["CompressedDataSize"]) <= _there(files)):
+    length_packed = int(fields["CompressedDataSize"]) if packed else 1
+    if skipped < -1 or length_packed <= 0:
         raise ValueError
+    if packed and length_packed > _there(files):
+        raise InputError(f"{path}: cut short, voxels are missing at its end; copy it again")
     return StoredVoxels(size, length, files, start, packing)
 
 

@@ -8,16 +8,12 @@ it out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .intensity import IntensityRange, normalise
 from .slicing import extract_slices, slice_spacing
 from .volume import Volume
-
-if TYPE_CHECKING:
-    import torch
 
 SIDE = 64  # pixels of the longer side of a slice
 SLICES = 128
@@ -40,19 +36,15 @@ class Overview:
     @classmethod
     def of(cls, canonical: Volume, axis: str, intensity: IntensityRange) -> Overview:
         """Of a volume in canonical orientation."""
-        import torch
-        from torch.nn import functional as F
-
         stack = extract_slices(canonical.voxels, axis)
         shape = stack.shape[:3]
         shrink = min(1.0, SIDE / max(shape[1:]))
-        size = [max(1, round(n * shrink)) for n in shape[1:]]
-        thin = torch.cat([_thin(normalise(one[None], intensity), size) for one in stack])
+        rows, columns = (_weights(n, max(1, round(n * shrink))) for n in shape[1:])
+        thin = np.stack([rows @ _grey(one, intensity) @ columns.T for one in stack])
         if len(thin) > SLICES:
-            count = -(-len(thin) // -(-len(thin) // SLICES))
-            columns = thin.flatten(1).T[None]
-            thin = F.interpolate(columns, size=count, mode="area")[0].T.reshape(count, *size)
-        grey = np.rint(thin.numpy() * 255).astype(np.uint8)
+            between = _weights(len(thin), -(-len(thin) // -(-len(thin) // SLICES)))
+            thin = np.tensordot(between, thin, axes=1)
+        grey = np.rint(thin.clip(0, 1) * 255).astype(np.uint8)
         return cls(grey, shape, slice_spacing(canonical.spacing, axis))
 
     @property
@@ -69,12 +61,15 @@ class Overview:
         return (index + 0.5) * len(self.grey) / self.shape[0] - 0.5
 
 
-def _thin(grey: np.ndarray, size: list[int]) -> torch.Tensor:
-    """(N, H, W[, 3]) as (N, h, w), colours averaged."""
-    import torch
-    from torch.nn import functional as F
+def _grey(plane: np.ndarray, intensity: IntensityRange) -> np.ndarray:
+    """One slice (H, W[, 3]) in grey levels, colours averaged."""
+    grey = normalise(plane[None], intensity)[0]
+    return grey if grey.ndim == 2 else grey.mean(-1)
 
-    picture = torch.from_numpy(np.ascontiguousarray(grey if grey.ndim == 3 else grey.mean(-1)))
-    return F.interpolate(
-        picture[:, None].float(), size=size, mode="bilinear", antialias=True, align_corners=False
-    )[:, 0].clamp(0, 1)
+
+def _weights(source: int, target: int) -> np.ndarray:
+    """float32 (target, source): linear, widened to a target pixel where it shrinks."""
+    scale = source / target
+    centres = (np.arange(target)[:, None] + 0.5) * scale - 0.5
+    weights = np.clip(1 - np.abs(np.arange(source) - centres) / max(1.0, scale), 0, None)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)

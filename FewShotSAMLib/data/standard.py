@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from torch import Tensor
 
 from .intensity import CT_WINDOW
-from .published_frame import PreparedLine, is_prepared, prepared_lines
+from .prepared_lines import PreparedLine, is_prepared, prepared_lines
 from .slicing import extract_slices, slice_spacing
 from .volume import Volume
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _TOP = 99.5  # percentile of all voxels at which anything but CT is clipped
 _MR_THICKNESS = 7.7  # mm from slice to slice of prepared MR files
 
-Values = TypeVar("Values", np.ndarray, Tensor)
+Values = TypeVar("Values", np.ndarray, "Tensor")
 
 
 @dataclass(frozen=True)

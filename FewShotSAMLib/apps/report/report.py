@@ -43,7 +43,7 @@ def report_html(
     return template("report.html").render(
         title=f"Segmentation of {image.name or 'volume'}",
         facts=f"{_size(image)}, {image.modality}, {result.axis} slices",
-        warnings=_warnings(result, rows),
+        warnings=_warnings(image, result, rows),
         tiles=_tiles(image, result, truth, rows),
         labels=rows,
         colours=colours,
@@ -59,7 +59,7 @@ def _size(image: Volume) -> str:
 
 
 def _warnings(
-    result: VolumeResult, rows: Sequence[Mapping[str, Any]]
+    image: Volume, result: VolumeResult, rows: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """What a person has to know before anything else, the worst first."""
     missing = [row["name"] for row in rows if row["state"] == NOT_FOUND]
@@ -70,7 +70,8 @@ def _warnings(
         for row in sorted(doubtful, key=lambda row: row["confidence"])
     ]
     notes = [in_options(note) for note in result.notes]
-    return said + [{"says": f"{note[:1].upper()}{note[1:]}."} for note in notes]
+    notes = notes or [f"{note[:1].upper()}{note[1:]}." for note in image.notes]
+    return said + [{"says": note} for note in notes]
 
 
 def _tiles(
