@@ -2,7 +2,9 @@
 
 A mask's estimate is a logistic function of its signals. Its weights were fitted on generated
 abdomens only (`python Testing/Accuracy/confidence.py --fit --pairs 45`), once for structures that
-are followed from a drawing in their own volume and once for those found by another patient's.
+are followed from a drawing in their own volume and once for those found by another patient's. They
+hold for models that judge presence themselves; the scores of others stay what they are, and nothing
+is taken away for them.
 """
 
 from __future__ import annotations
@@ -61,6 +63,8 @@ def judge(
         results: of the strategy.
         doubtful: "keep" or "drop".
     """
+    if not work.slices.encoders.model.judges_presence:
+        return list(results), [_told(results, structure) for structure in work.structures]
     drawn = {one.label for one in work.drawn}
     results = judged_slices(results, drawn, parameters)
     structures = judged_structures(results, work.structures, parameters)
@@ -115,15 +119,16 @@ def judged_structures(
 def _judged(
     results: Sequence[SliceResult], structure: Structure, p: JudgingParameters
 ) -> StructureResult:
+    told = _told(results, structure)
+    drawn_here = any(r.label == structure.label and r.source == "support" for r in results)
+    if told.state == NOT_FOUND or drawn_here or told.confidence >= p.doubtful:
+        return told
+    return replace(told, state=NOT_FOUND if told.confidence < p.missing else DOUBTFUL)
+
+
+def _told(results: Sequence[SliceResult], structure: Structure) -> StructureResult:
+    """A structure with the mean score of its slices, each by its area."""
     present = [r for r in results if r.label == structure.label and r.present]
     area = sum(r.area_mm2 for r in present)
-    if not area:
-        return StructureResult(structure.label, structure.name, 0.0, NOT_FOUND)
-    sure = sum(r.score * r.area_mm2 for r in present) / area
-    if any(r.source == "support" for r in present):
-        state = FOUND
-    elif sure < p.missing:
-        state = NOT_FOUND
-    else:
-        state = DOUBTFUL if sure < p.doubtful else FOUND
-    return StructureResult(structure.label, structure.name, sure, state)
+    sure = sum(r.score * r.area_mm2 for r in present) / area if area else 0.0
+    return StructureResult(structure.label, structure.name, sure, FOUND if area else NOT_FOUND)
