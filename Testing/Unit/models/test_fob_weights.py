@@ -159,7 +159,7 @@ def test_a_truncated_file_is_refused(tmp_path):
         ({"config": json.dumps({"refinement": "better"})}, "another version"),
         ({"config": json.dumps({"pyramid": 5})}, "another version"),
         ({"config": json.dumps({"backbone": "embedded", "channels": "many"})}, "another version"),
-        ({"config": json.dumps({"backbone": "embedded", "channels": -8})}, "another"),
+        ({"config": json.dumps({"backbone": "embedded", "channels": -8})}, "no configuration"),
         ({"config": json.dumps(dataclasses.asdict(SMALL) | {"points": 7})}, "of another shape"),
     ],
 )
