@@ -42,7 +42,8 @@ def test_a_file_that_is_no_support_is_one_line(panel, tmp_path):
     panel.parameters.supportSource = choices.SupportSource.file
     panel.ui.supportFileEdit.currentPath = str(path)
     settle()
-    assert "notes.nrrd" in panel.ui.statusText.text
+    said = panel.ui.statusText.text.replace("\u200b", "")  # where a long path may be broken
+    assert "notes.nrrd" in said
     assert "\n" not in panel.ui.statusText.text
 
 
@@ -149,7 +150,7 @@ def test_fob_with_weights_of_ones_own(panel, tmp_path):
     ui.segmentVolumeButton.click()
     finish(panel)
     assert panel.context.last is not None, ui.statusText.text
-    result = panel.context.last.result
+    result = panel.context.last.run.result
     assert (result.method, result.fob.name) == ("fob", path.stem)
 
     ui.copyPythonButton.click()

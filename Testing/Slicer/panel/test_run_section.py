@@ -97,7 +97,7 @@ def test_stop_keeps_what_has_come(panel):
     panel.parameters.strategy = choices.Strategy.slices
     ui.segmentVolumeButton.click()
     run = panel.runs.watch._run
-    settle(lambda: len(run._came) >= 2 or run.over, least=0.0)
+    settle(lambda: len(run._came) >= 2 or run.over)
     assert not run.over and not ui.stopButton.isHidden()
     ui.stopButton.click()
     said = finish(panel)

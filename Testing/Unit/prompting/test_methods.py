@@ -169,7 +169,7 @@ def test_near_a_neighbour_positive_points_stay_in_the_place(work):
     structure = work.structures[0]
     proposals = {
         share: work.method.propose(
-            work.slices.one(4), structure.kept, Near(kept, share, logits > 0)
+            work.slices.one(4), structure.kept, Near(logits > 0, kept, share)
         )
         for share in (0.0, 1.0)
     }

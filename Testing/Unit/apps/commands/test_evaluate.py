@@ -197,7 +197,7 @@ def dataset(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("protocol", "measures"),
-    [("given-slices", ["given"]), ("whole-volume", ["given", "whole", "assd", "hd95"])],
+    [("given-slices", ["given"]), ("whole-volume", ["given", "whole", "nsd", "assd", "hd95"])],
 )
 def test_a_folder_is_measured(dataset, capsys, protocol, measures):
     command = ["evaluate", str(dataset), "--protocol", protocol, "--support-case", "0", "--json"]
