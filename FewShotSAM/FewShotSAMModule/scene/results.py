@@ -61,9 +61,9 @@ class ResultWriter:
         before_change: Callable[[], None] | None = None,
         name: str | None = None,
     ) -> None:
-        for name, value, known in (("into", into, INTO), ("overwrite", overwrite, OVERWRITE)):
+        for what, value, known in (("into", into, INTO), ("overwrite", overwrite, OVERWRITE)):
             if value not in known:
-                raise InputError(f"{name} {value!r}: unknown; use one of {', '.join(known)}")
+                raise InputError(f"{what} {value!r}: unknown; use one of {', '.join(known)}")
         if into == "existing" and output is None:
             raise InputError("no segmentation to write into; choose one, or a new segmentation")
         self._volume_node = volume_node
