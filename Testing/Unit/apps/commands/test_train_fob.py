@@ -93,7 +93,7 @@ def test_from_a_folder_of_scans_to_weights(scans, prepared, tmp_path, capsys):
     assert len(made["held_out_sha256"]) == 1
     assert set(made["held_out_sha256"]) < set(made["images_sha256"])
     assert 0 < made["hours"] < 1 and np.isfinite(made["held_out_error"]["positives_inside"])
-    for private in ("Müller", "M\\u00fcller", "first.", "second.", "scan.nrrd", str(tmp_path)):
+    for private in ("Müller", "M\\u00fcller", "first.nii", "second/", "scan.nrrd", str(tmp_path)):
         assert private not in text + known["provenance"], "patients' names stay out"
 
     with (prepared / "log.csv").open(encoding="utf-8", newline="") as stream:
