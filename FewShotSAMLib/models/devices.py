@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from ..data.errors import InputError
@@ -28,6 +29,7 @@ def choose_device(name: str = "auto") -> ChosenDevice:
     Raises:
         InputError: unknown, or not usable on this machine.
     """
+    _check_arrays()
     if name == "auto":
         return _best_device()
     try:
@@ -58,6 +60,17 @@ def _check_usable(device: torch.device, name: str) -> None:
             )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError(f"device {name!r}: no Apple GPU here; use --device cpu")
+
+
+def _check_arrays() -> None:
+    """PyTorch 2.2, the newest on Intel Macs, cannot take arrays of NumPy 2."""
+    try:
+        torch.zeros(1).numpy()
+    except RuntimeError:
+        raise InputError(
+            f"PyTorch {torch.__version__} cannot read arrays of NumPy {np.__version__}; install "
+            "numpy<2, or a newer PyTorch where there is one"
+        ) from None
 
 
 def _why_no_gpu() -> str:
