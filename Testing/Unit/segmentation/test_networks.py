@@ -97,7 +97,9 @@ def test_both_strategies_run_through(networks, patients, name, labels, strategy)
         result = segmenter_of(some).segment(query.image, support, strategy=strategy)
         check(result, query, support, own=query is mine)
         assert result.labels.voxels.any()
-        if strategy == "propagate" and labels == FOUR:  # of four, one comes on
+        # From drawings at least one of four comes on; what random weights make of the slices where
+        # another patient's plan expects the organs need not look like anything next door.
+        if strategy == "propagate" and labels == FOUR and query is mine:
             assert any(s.source == "propagated" and s.present for s in result.slices)
         assert result.model is some.model.card and result.device.startswith("cpu (")
         assert result.features is (some.features.card if some.features else None)
