@@ -92,6 +92,10 @@ def slices_a_second(rest):
     return len(later) / (came[-1] - came[0])
 
 
+@pytest.mark.skipif(
+    "FEWSHOTSAM_SPEED" not in os.environ,
+    reason="compares speeds, which a busy machine blurs; set FEWSHOTSAM_SPEED=1 to run it",
+)
 def test_slices_come_as_fast_as_they_are_made():
     """At least 35 of the 50 a second that come where nobody keeps the lock; all of that relative,
     for a busy machine makes fewer."""
@@ -136,6 +140,10 @@ def seconds_of_download(url, folder, rest):
     return last - first
 
 
+@pytest.mark.skipif(
+    "FEWSHOTSAM_SPEED" not in os.environ,
+    reason="compares speeds, which a busy machine blurs; set FEWSHOTSAM_SPEED=1 to run it",
+)
 def test_downloads_are_as_fast_as_the_network(tmp_path):
     with file_server() as url:
         for attempt in range(3):
