@@ -45,16 +45,12 @@ def nrrd_voxels(path: Path) -> StoredVoxels:
     """Where the voxels of a file lie.
 
     Raises:
-        InputError: a header that is damaged, says what no image is, or names files elsewhere.
+        InputError: a header that says what no image is, or names files elsewhere.
+        KeyError, ValueError, OverflowError: a field is missing or no number.
     """
     with path.open("rb") as file:
         fields, listed = _fields(path, file.readline, file.tell)
-    try:
-        return _stored(path, fields, listed)
-    except (KeyError, ValueError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: its header is damaged; export it again") from None
+    return _stored(path, fields, listed)
 
 
 def _fields(path: Path, read_line, tell) -> tuple[dict[str, str], list[str]]:  # noqa: ANN001

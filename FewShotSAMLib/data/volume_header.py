@@ -20,10 +20,15 @@ def volume_header(path: Path) -> tuple[str, StoredVoxels]:
     """
     with path.open("rb") as file:
         start = file.read(8)
-    if is_nrrd(start):
-        return "NrrdImageIO", nrrd_voxels(path)
-    if extension(path) in (".mha", ".mhd"):
-        return "MetaImageIO", meta_voxels(path)
+    try:
+        if is_nrrd(start):
+            return "NrrdImageIO", nrrd_voxels(path)
+        if extension(path) in (".mha", ".mhd"):
+            return "MetaImageIO", meta_voxels(path)
+    except InputError:
+        raise
+    except (KeyError, ValueError, OverflowError):  # a field is missing or no number
+        raise InputError(f"{path}: its header is damaged; export it again") from None
     raise InputError(
         f"{path}: cannot be read (its content is of another kind than its name); export it again"
     )

@@ -120,3 +120,7 @@ class SliceEncoder:
         """One slice, encoded (with the run it lies in)."""
         number, place = divmod(index, self.batch)
         return self.run(number).select(slice(place, place + 1))
+
+    def several(self, indices: Sequence[int]) -> EncodedSlices:
+        """Some slices, encoded, in this order."""
+        return EncodedSlices.concatenate([self.one(index) for index in indices])

@@ -60,7 +60,7 @@ def _as_planned(
     for number, structure in enumerate(structures):
         monitor.report("find", number * total // len(structures), total)
         with monitor.stage("find"):
-            best = candidates(work, structure, work.priors[structure.label])[: p.count]
+            best = candidates(work, structure)[: p.count]
         chosen.update({(structure.label, one.index): one.found for one in best})
     monitor.report("find", total, total)
     return chosen

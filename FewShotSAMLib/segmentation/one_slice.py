@@ -15,7 +15,7 @@ from ..prompting.encoded_slices import EncodedSlices
 from ..prompting.interfaces import Proposal
 from ..prompting.point_prompts import PointPrompts
 from ..prompting.refinement import mask_prompt_logits, open_masks
-from .finding.expected import Guide, guided
+from .finding.expected import Guide, guided, may_hold
 from .independent import PRESENT
 from .results import SliceResult
 from .slices import SliceMasks, certainty, clean, decode, only, segment_slices
@@ -57,7 +57,7 @@ def segment_one(work: Work, index: int, given: Mapping[int, PointPrompts]) -> On
         )
         model = work.slices.encoders.model
         scores[label] = certainty(model, masks.quality[0], proposal.affinity[0])
-        if by_person or (scores[label] >= PRESENT and (plan is None or bool(plan.expected[0]))):
+        if by_person or (scores[label] >= PRESENT and may_hold(plan, 0)):
             found[label] = masks.logits[0]
     pixels = work.write(index, found)
     return OneSlice(

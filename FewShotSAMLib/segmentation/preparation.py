@@ -121,6 +121,7 @@ class Preparation:
         )
         method = self.method(space)
         segments = common_segments(supports)
+        own = [support for support in supports if support.matches(query.volume)]
         structures = self._kept_structures(supports, segments, modality, seed)
         return Work(
             slices=SliceEncoder(
@@ -130,7 +131,7 @@ class Preparation:
             frame=query.roi,
             method=method,
             structures=structures,
-            drawn=tuple(_drawn(supports, query.volume)),
+            drawn=tuple(_drawn(own)),
             first=chosen[0],
             last=chosen[1],
             spacing=slice_spacing(query.canonical.spacing, query.axis),
@@ -138,7 +139,7 @@ class Preparation:
                 stack.shape[:3], np.uint8 if structures[-1].label < 256 else np.uint16
             ),
             assume_present=assume_present,
-            priors=_priors(query, supports, structures),
+            priors=_priors(query, supports, own, structures),
         )
 
     def _kept_structures(
@@ -233,11 +234,9 @@ class Preparation:
                     yield label, kept, MarkedSlice(encoded, method, cover)
 
 
-def _drawn(supports: Sequence[Support], volume: Volume) -> Iterator[DrawnSlice]:
+def _drawn(own: Sequence[Support]) -> Iterator[DrawnSlice]:
     """Slices of the volume itself that were drawn on."""
-    for support in supports:
-        if not support.matches(volume):
-            continue
+    for support in own:
         for label in support.names:
             places = zip(support.slices_of(label), support.positions_of(label), strict=True)
             for index, place in places:
@@ -245,12 +244,12 @@ def _drawn(supports: Sequence[Support], volume: Volume) -> Iterator[DrawnSlice]:
 
 
 def _priors(
-    query: Query, supports: Sequence[Support], structures: Sequence[Structure]
+    query: Query, supports: Sequence[Support], own: Sequence[Support],
+    structures: Sequence[Structure],
 ) -> dict[int, Prior]:
-    """Where structures that nobody drew in the query itself are expected."""
-    own = {id(support) for support in supports if support.matches(query.volume)}
-    drawn = {label for support in supports if id(support) in own for label in support.names}
-    others = [s for s in supports if id(s) not in own and s.overview is not None]
+    """Where structures that nobody drew in the query itself, as `own`, are expected."""
+    drawn = {label for support in own for label in support.names}
+    others = [s for s in supports if s not in own and s.overview is not None]
     labels = [s.label for s in structures if s.label not in drawn]
     if not others or not labels:
         return {}

@@ -23,6 +23,7 @@ from torch import Tensor
 from ..prompting.encoded_slices import EncodedSlices
 from ..prompting.interfaces import Kept, Near, Proposal
 from .finding.expected import dice_of, overlaps, within_reach
+from .finding.prior import Prior
 from .found import Found, Masks, Signals, resized
 from .key_slices import KeySliceParameters, key_slices
 from .monitor import Monitor
@@ -192,7 +193,7 @@ def _step(
     """Each front's mask in its next slice, or None where its structure has ended."""
     indices = sorted({f.index + f.step for f in fronts})
     with monitor.stage("encode"):
-        encoded = _gather(work, indices)
+        encoded = work.slices.several(indices)
     with monitor.stage("register"):
         carried = _carry(work, fronts)
     place = {index: n for n, index in enumerate(indices)}
@@ -245,7 +246,10 @@ def _arrived(
     score = certainty(work.slices.encoders.model, masks.quality[n], proposal.affinity[0])
     decoded = resized(masks.logits[n], work.frame.size).sigmoid()
     both = p.carried * prior.sigmoid() + (1 - p.carried) * decoded
-    logits = _with_plan(work, front, torch.logit(both, 1e-4), p)
+    logits = torch.logit(both, 1e-4)
+    if plan := work.priors.get(front.structure.label):
+        share = plan.in_slices([front.index + front.step])[0].to(logits.device)
+        logits = _with_plan(logits, share, plan, p)
     inside = (logits > 0).cpu().numpy()
     if not inside.any():
         return None
@@ -253,30 +257,18 @@ def _arrived(
     goes_on = score >= p.ends_below and still_present(front.appearance, image, inside, p.presence)
     if not (goes_on or work.assume_present):
         return None
-    alike = min(max(likeness(front.appearance, image, inside), 0.0), 1.0)
     signals = Signals(
-        score, dice_of(prior > 0, decoded > 0.5), alike, *_as_planned(work, front, logits),
-        front.reverse,
+        score, dice_of(prior > 0, decoded > 0.5),
+        min(max(likeness(front.appearance, image, inside), 0.0), 1.0), reverse=front.reverse,
     )
+    if plan:
+        expected = float(overlaps(logits[None], share[None])[0])
+        signals = replace(signals, expected=expected, look=plan.look)
     return Found(logits, score, proposal.prompts[0], "propagated", signals)
 
 
-def _as_planned(work: Work, front: Front, logits: Tensor) -> tuple[float, float]:
-    """Dice of a mask (R, R) with the body's plan, and the look of what lies there; 1 where there
-    is no plan."""
-    plan = work.priors.get(front.structure.label)
-    if plan is None:
-        return 1.0, 1.0
-    share = plan.in_slices([front.index + front.step]).to(logits.device)
-    return float(overlaps(logits[None], share)[0]), plan.look
-
-
-def _with_plan(work: Work, front: Front, logits: Tensor, p: PropagationParameters) -> Tensor:
-    """Logits (R, R) drawn towards where the body's plan expects the structure, if it does."""
-    plan = work.priors.get(front.structure.label)
-    if plan is None:
-        return logits
-    share = plan.in_slices([front.index + front.step])[0].to(logits.device)
+def _with_plan(logits: Tensor, share: Tensor, plan: Prior, p: PropagationParameters) -> Tensor:
+    """Logits (R, R) drawn towards where the body's plan expects the structure, `share` (R, R)."""
     weight = p.expected * plan.trust
     return (1 - weight) * logits + weight * torch.logit(share, 0.02)
 
@@ -296,11 +288,6 @@ def _carry(work: Work, fronts: list[Front]) -> Tensor:
         for f in fronts
     ]
     return torch.from_numpy(np.stack(carried)).to(work.device)
-
-
-def _gather(work: Work, indices: list[int]) -> EncodedSlices:
-    parts = [work.slices.one(index) for index in indices]
-    return EncodedSlices.concatenate(parts)
 
 
 def _write(work: Work, found: Masks) -> list[SliceResult]:

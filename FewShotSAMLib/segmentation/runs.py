@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..prompting.encoded_slices import EncodedSlices
 from ..prompting.interfaces import Proposal
-from .finding.expected import Guide, guided
+from .finding.expected import Guide, guided, may_hold
 from .monitor import Monitor
 from .slices import SliceMasks, Structure, certainty, segment_slices
 from .work import Work
@@ -42,8 +42,7 @@ class Run:
 
     def may_hold(self, structure: int, place: int) -> bool:
         """Whether the plan expects the structure in the slice; yes where there is none."""
-        guide = self.guides[structure]
-        return guide is None or bool(guide.expected[place])
+        return may_hold(self.guides[structure], place)
 
     def score(self, structure: int, place: int) -> float:
         """How sure it is that the slice holds the structure (see `certainty`)."""

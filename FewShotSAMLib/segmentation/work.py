@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,8 +12,7 @@ from torch import Tensor
 
 from ..data.frames import SliceFrame
 from ..data.intensity import normalise
-from ..prompting.encoded_slices import EncodedSlices
-from ..prompting.interfaces import PromptMethod, Proposal
+from ..prompting.interfaces import PromptMethod
 from ..prompting.point_prompts import PointPrompts
 from .encoding import SliceEncoder
 from .finding.prior import Prior
@@ -76,13 +75,6 @@ class Work:
         thin = self.slices.stack[tuple(slice(None, None, step) for step in steps)]
         grey = normalise(thin, self.slices.intensity)
         return (grey.mean(-1) if grey.ndim == 4 else grey).ravel()
-
-    def propose(
-        self, encoded: EncodedSlices, structures: Sequence[Structure] | None = None
-    ) -> list[Proposal]:
-        """What the method says of structures, by default all, in N slices on their own."""
-        chosen = self.structures if structures is None else structures
-        return [self.method.propose(encoded, structure.kept) for structure in chosen]
 
     def in_slice(self, prompts: PointPrompts) -> PointPrompts:
         """Points of the region of interest as points of the slice."""

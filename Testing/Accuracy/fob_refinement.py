@@ -110,7 +110,7 @@ def measure(model: FobModel, support: Case, query: Case) -> list[tuple[float, ..
                         distances.append((name, float(away.mean())))
                         inside.append((name, _share(cover, place_of)))
                 inside.append(("positives", _share(cover, points[0].positives)))
-                maps = work.propose(encoded)[0].confidence
+                maps = work.method.propose(encoded, work.structures[0].kept).confidence
                 picture = torch.zeros(1, dtype=torch.long)
                 bare = decode(network, encoded, picture, points, roi_size=256).logits
                 full = segment_slices(

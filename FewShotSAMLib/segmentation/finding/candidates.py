@@ -11,7 +11,6 @@ from ..found import Found, Signals, resized
 from ..slices import Structure
 from ..work import Work
 from .expected import Expected, segment_expected
-from .prior import Prior
 from .reverse import reverse_dice
 
 
@@ -46,12 +45,14 @@ class Candidate:
 
 
 def candidates(
-    work: Work, structure: Structure, prior: Prior, parameters: CandidateParameters | None = None
+    work: Work, structure: Structure, parameters: CandidateParameters | None = None
 ) -> list[Candidate]:
-    """The structure's candidates in the range, checked in reverse, the best one first."""
+    """The candidates in the range of a structure that has a plan, checked in reverse, the best one
+    first."""
     p = parameters or CandidateParameters()
-    indices = _likely(prior.profile[work.first : work.last + 1], p)
-    expected = segment_expected(work, structure, prior, [work.first + k for k in indices])
+    profile = work.priors[structure.label].profile
+    indices = _likely(profile[work.first : work.last + 1], p)
+    expected = segment_expected(work, structure, [work.first + k for k in indices])
     if expected is None:
         return []
     promise = [

@@ -13,7 +13,6 @@ from ...prompting.encoded_slices import EncodedSlices
 from ...prompting.interfaces import Near, Proposal
 from ..slices import SliceMasks, Structure, certainty, decode
 from ..work import Work
-from .prior import Prior
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,11 @@ class Expected:
 
     Attributes:
         indices: of the slices.
-        share: (N, R, R), the prior.
         proposal: of the method; masks: of the model.
         overlap: (N,), Dice of mask and prior.
     """
 
     indices: tuple[int, ...]
-    share: Tensor
     proposal: Proposal
     masks: SliceMasks
     overlap: Tensor
@@ -54,38 +51,32 @@ class Expected:
         return certainty(model, self.masks.quality[row], self.proposal.affinity[row])
 
 
-def segment_expected(
-    work: Work, structure: Structure, prior: Prior, indices: Sequence[int],
-    parameters: ExpectedParameters | None = None,
-) -> Expected | None:
-    """The structure in those of the slices where it may be; None where it may be in none."""
-    p = parameters or ExpectedParameters()
-    share, place = _expected(work, prior, indices, p)
-    may_be = place.flatten(1).any(1).cpu()
-    if not bool(may_be.any()):
-        return None
-    indices = [index for index, there in zip(indices, may_be.tolist(), strict=True) if there]
-    share, place = share[may_be], place[may_be]
-    encoded = EncodedSlices.concatenate([work.slices.one(index) for index in indices])
-    proposal = work.method.propose(encoded, structure.kept, Near(place))
-    model = work.slices.encoders.model
-    masks = decode(
-        model, encoded, torch.arange(len(indices), device=work.device), proposal.prompts,
-        roi_size=work.frame.size, mask_index=work.method.masks.mask_index,
-        masks=_as_prompt(share, p),
-        confidence=proposal.confidence[:, None] if model.uses_confidence else None,
-    )
-    return Expected(tuple(indices), share, proposal, masks, overlaps(masks.logits, share))
-
-
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """What the plan gives to N slices' prompts: where points may be, mask prompts (N, 1, R, R),
-    NaN where nothing is expected, and which slices (N,) something is expected in."""
+    """What the plan gives to N slices' prompts.
 
+    Attributes:
+        indices: of the slices.
+        share: (N, R, R), the prior.
+        near: where points may be.
+        masks: (N, 1, R, R) mask prompts, NaN where nothing is expected.
+        expected: (N,) bool, which slices something is expected in.
+    """
+
+    indices: tuple[int, ...]
+    share: Tensor
     near: Near
     masks: Tensor
     expected: Tensor
+
+    def where_expected(self) -> Guide:
+        """The same of the slices that something is expected in."""
+        there = self.expected
+        indices = [i for i, one in zip(self.indices, there.tolist(), strict=True) if one]
+        return Guide(
+            tuple(indices), self.share[there], Near(self.near.place[there]), self.masks[there],
+            there[there],
+        )
 
 
 def guide(
@@ -97,11 +88,38 @@ def guide(
     prior = work.priors.get(structure.label)
     if prior is None:
         return None
-    share, place = _expected(work, prior, indices, p)
+    share = prior.in_slices(indices).to(work.device)
+    place = within_reach(share > p.edge, p.reach)
     somewhere = place.flatten(1).any(1)
-    masks = _as_prompt(share, p)
+    masks = p.steepness * torch.logit(share, 0.02)[:, None]
     masks[~somewhere] = torch.nan
-    return Guide(Near(place | ~somewhere[:, None, None]), masks, somewhere)
+    near = Near(place | ~somewhere[:, None, None])
+    return Guide(tuple(indices), share, near, masks, somewhere)
+
+
+def may_hold(guide: Guide | None, place: int) -> bool:
+    """Whether the plan expects the structure in one of the slices; yes where there is no plan."""
+    return guide is None or bool(guide.expected[place])
+
+
+def segment_expected(
+    work: Work, structure: Structure, indices: Sequence[int],
+    parameters: ExpectedParameters | None = None,
+) -> Expected | None:
+    """A structure that has a plan, in those of the slices where it may be; None where it may be in
+    none."""
+    found = guide(work, structure, indices, parameters).where_expected()
+    if not found.indices:
+        return None
+    encoded = work.slices.several(found.indices)
+    proposal = work.method.propose(encoded, structure.kept, found.near)
+    model = work.slices.encoders.model
+    masks = decode(
+        model, encoded, torch.arange(len(found.indices), device=work.device), proposal.prompts,
+        roi_size=work.frame.size, mask_index=work.method.masks.mask_index, masks=found.masks,
+        confidence=proposal.confidence[:, None] if model.uses_confidence else None,
+    )
+    return Expected(found.indices, proposal, masks, overlaps(masks.logits, found.share))
 
 
 def guided(
@@ -118,18 +136,6 @@ def guided(
         for structure, g in zip(structures, guides, strict=True)
     ]
     return proposals, guides
-
-
-def _expected(
-    work: Work, prior: Prior, indices: Sequence[int], p: ExpectedParameters
-) -> tuple[Tensor, Tensor]:
-    """The prior (N, R, R) in some slices, and where the structure may be, bool."""
-    share = prior.in_slices(indices).to(work.device)
-    return share, within_reach(share > p.edge, p.reach)
-
-
-def _as_prompt(share: Tensor, p: ExpectedParameters) -> Tensor:
-    return p.steepness * torch.logit(share, 0.02)[:, None]
 
 
 def overlaps(logits: Tensor, share: Tensor) -> Tensor:

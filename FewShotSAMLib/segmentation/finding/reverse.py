@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ...prompting.interfaces import Kept
 from ..slices import MarkedSlice, Structure, decode
 from ..work import Work
+from .expected import dice_of
 
 
 def reverse_dice(work: Work, structure: Structure, index: int, logits: Tensor) -> float:
@@ -38,6 +39,4 @@ def _back(work: Work, marked: MarkedSlice, memory: Kept) -> float:
     )
     size = masks.logits.shape[-1]
     drawn = F.interpolate(marked.cover[None, None], size=(size, size), mode="area")[0, 0] > 0.5
-    inside = masks.logits[0] > 0
-    total = int(inside.sum() + drawn.sum())
-    return 2 * int((inside & drawn).sum()) / total if total else 0.0
+    return dice_of(masks.logits[0] > 0, drawn)

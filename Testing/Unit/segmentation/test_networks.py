@@ -119,7 +119,8 @@ def test_maps_and_points_live_in_a_square_of_256(networks, patients, name):
     segmenter = segmenter_of(encoders(networks, name))
     work = segmenter.work(other.image, [marked(mine)])
     assert work.frame.size == 256
-    assert work.propose(work.slices.one(3))[0].confidence.shape == (1, 256, 256)
+    proposal = work.method.propose(work.slices.one(3), work.structures[0].kept)
+    assert proposal.confidence.shape == (1, 256, 256)
     points = segmenter.prompts(other.image, marked(mine), 3)
     assert sorted(points) == [1, 2, 3, 4]
     for found in points.values():
