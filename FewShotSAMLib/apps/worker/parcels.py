@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...data.intensity import IntensityRange
+from ...data.overview import Overview
 from ...data.slicing import FieldOfView
 from ...data.standard import Standard
 from ...data.support import Support
@@ -60,7 +61,7 @@ def unpack_volume(message: Message) -> Volume:
 
 
 def pack_support(support: Support) -> Message:
-    """A support as a message: its slices, not the volume that they come from."""
+    """A support as a message: its slices, and of the volume they come from the thin copy."""
     header = {
         "image": volume_header(support.volume),
         "labels": volume_header(support.labels),
@@ -71,13 +72,19 @@ def pack_support(support: Support) -> Message:
         "intensity": asdict(support.intensity),
         "standard": asdict(support.standard) if support.standard else None,
         "field": asdict(support.field),
+        "overview": None,
     }
-    return Message(header, {"image": support.volume.voxels, "labels": support.labels.voxels})
+    arrays = {"image": support.volume.voxels, "labels": support.labels.voxels}
+    if (thin := support.overview) is not None:
+        header["overview"] = {"shape": thin.shape, "spacing": thin.spacing}
+        arrays["overview"] = thin.grey
+    return Message(header, arrays)
 
 
 def unpack_support(message: Message) -> Support:
     """The inverse of `pack_support`."""
     header, field = message.header, message.header["field"]
+    thin = header["overview"]
     return Support(
         volume=volume_from(header["image"], message.arrays["image"]),
         labels=volume_from(header["labels"], message.arrays["labels"]),
@@ -88,6 +95,9 @@ def unpack_support(message: Message) -> Support:
         intensity=IntensityRange(**header["intensity"]),
         standard=Standard(**header["standard"]) if header["standard"] else None,
         field=FieldOfView(tuple(field["centre_mm"]), field["side_mm"]),
+        overview=thin and Overview(
+            message.arrays["overview"], tuple(thin["shape"]), tuple(thin["spacing"])
+        ),
     )
 
 

@@ -95,13 +95,14 @@ def written(folder: Path, name: str, seed: int) -> dict[str, tuple[Path, Path]]:
 
 
 def ours(fob: FobModel, support: tuple[Path, Path], query: Path, modality: str) -> np.ndarray:
-    """(P, 4): millimetres of the prompts of the middle slice, and whether they are positive."""
+    """(P, 4): millimetres of the prompts of the middle slice, and whether they are positive.
+    Nothing is known of where the support's body lies in the query's, as in the published code."""
     plain = load_segmenter(device="cpu")
     builder = FobBuilder(SimpleNamespace(for_modality=lambda _: fob), plain.encoders.model)
     segmenter = Segmenter(plain.encoders, plain.device, "fob", 0, builder)
     image = read_volume(support[0], modality=modality)
     marked = Support.from_labels(
-        image, read_labels(support[1], like=image), axis="axial", slices=[2]
+        image, read_labels(support[1], like=image), axis="axial", slices=[2], overview=False
     )
     volume = read_volume(query, modality=modality)
     points = segmenter.prompts(volume, marked, 2)[LIVER]
