@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -69,29 +70,55 @@ def sources(generator: torch.Generator, device: torch.device | str) -> tuple[Dra
     return rand, randn
 
 
-def another_patient(anatomy: Anatomy, generator: torch.Generator, strength: Tensor) -> Anatomy:
-    """The same organs in another body.
+class Differences(NamedTuple):
+    """How much two patients differ, each (B,): 0 not at all, 1 as two persons usually do."""
+
+    shape: Tensor
+    size: Tensor
+    position: Tensor
+    intensity: Tensor
+
+
+def random_differences(
+    neighbours: Tensor, generator: torch.Generator
+) -> Differences:
+    """Drawn one by one, so that a pair may differ in one way and hardly in another.
 
     Args:
-        strength: (B,), 0 leaves the anatomy as it is, 1 is a usual difference between persons.
+        neighbours: (B,) bool, the two are slices of one patient: their anatomy is the same, and
+            what the scanner made of it almost so.
     """
+    rand, _ = sources(generator, neighbours.device)
+    count = len(neighbours)
+    shape, size, position = (
+        torch.where(neighbours, 0.0, 0.2 + 1.3 * rand(count)) for _ in range(3)
+    )
+    intensity = torch.where(neighbours, 0.3 * rand(count), 0.2 + 2.0 * rand(count) ** 1.5)
+    return Differences(shape, size, position, intensity)
+
+
+def another_patient(
+    anatomy: Anatomy, generator: torch.Generator, differences: Differences
+) -> Anatomy:
+    """The same organs in another body."""
     _, randn = sources(generator, anatomy.centre.device)
     b, k = anatomy.angle.shape
-    s = strength.view(b, 1)
-    inside = torch.ones(k, device=s.device)
+    shape, size, position = (d.view(b, 1) for d in differences[:3])
+    inside = torch.ones(k, device=shape.device)
     inside[: anatomy.containers] = 0.4
-    shift = _together(anatomy, randn(b, k, 3) * torch.tensor([0.035, 0.035, 0.06], device=s.device))
-    body = torch.exp(randn(b, 1, 3) * 0.06 * s[..., None])
+    usual = torch.tensor([0.035, 0.035, 0.06], device=shape.device)
+    shift = _together(anatomy, randn(b, k, 3) * usual)
+    body = torch.exp(randn(b, 1, 3) * 0.06 * size[..., None])
     own = _together(anatomy, randn(b, k, 3) * 0.1)
     return replace(
         anatomy,
-        centre=anatomy.centre * body + shift * s[..., None] * inside[:, None],
-        radii=anatomy.radii * body * torch.exp(own * s[..., None] * inside[:, None]),
-        angle=anatomy.angle + randn(b, k) * 0.15 * s * inside,
-        slope=anatomy.slope + randn(b, k, 2) * 0.05 * s[..., None],
-        bend=anatomy.bend + randn(b, k) * 0.12 * s * inside,
-        wave=anatomy.wave + randn(b, k, 2, 3) * 0.4 * s.view(b, 1, 1, 1),
-        phase=anatomy.phase + randn(b, k, 2) * 0.8 * s[..., None],
+        centre=anatomy.centre * body + shift * position[..., None] * inside[:, None],
+        radii=anatomy.radii * body * torch.exp(own * size[..., None] * inside[:, None]),
+        angle=anatomy.angle + randn(b, k) * 0.15 * shape * inside,
+        slope=anatomy.slope + randn(b, k, 2) * 0.05 * shape[..., None],
+        bend=anatomy.bend + randn(b, k) * 0.12 * shape * inside,
+        wave=anatomy.wave + randn(b, k, 2, 3) * 0.4 * shape.view(b, 1, 1, 1),
+        phase=anatomy.phase + randn(b, k, 2) * 0.8 * shape[..., None],
     )
 
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ..data.errors import InputError
 from ..models.devices import choose_device
-from ..models.embedded import WEIGHTS, save_network
+from ..models.embedded import WEIGHTS, read_network, save_network
 from ..models.embedded_network import EmbeddedConfig, EmbeddedNetwork
 from ..models.precision import autocast, choose_precision
 from ..weights.resources import sha256_of
@@ -87,14 +87,29 @@ def _dice(logits: Tensor, real: Tensor) -> Tensor:
     return dice[real.flatten(1).any(1)]
 
 
-class Training:
-    """A run: network, its moving average, optimiser, and the time spent so far."""
+PEAK_RATE = 1.5e-3
 
-    def __init__(self, device: str, seed: int, config: EmbeddedConfig | None = None) -> None:
+
+class Training:
+    """A run: network, its moving average, optimiser, and the time spent so far.
+
+    Args:
+        device: where it computes.
+        seed: of first weights and generated images.
+        config: widths of a network that starts with random weights.
+        start: a network that has learnt already, in place of that.
+        peak_rate: largest learning rate.
+    """
+
+    def __init__(
+        self, device: str, seed: int, config: EmbeddedConfig | None = None, *,
+        start: EmbeddedNetwork | None = None, peak_rate: float = PEAK_RATE,
+    ) -> None:
         torch.manual_seed(seed)
-        self.device, self.seed = device, seed
+        self.device, self.seed, self.peak_rate = device, seed, peak_rate
         self.dtype = choose_precision(torch.device(device), training=True)
-        self.network = EmbeddedNetwork(config).to(device, memory_format=torch.channels_last)
+        network = start or EmbeddedNetwork(config)
+        self.network = network.to(device, memory_format=torch.channels_last)
         self.average = EmbeddedNetwork(self.network.config).to(device).requires_grad_(False)
         self.average.load_state_dict(self.network.state_dict())
         decay = [p for p in self.network.parameters() if p.dim() > 1]
@@ -153,15 +168,12 @@ class Training:
         self.step, self.seconds, self.seed = saved["step"], saved["seconds"], saved["seed"]
 
 
-PEAK_RATE = 1.5e-3
-
-
 def schedule(share: float, step: int) -> tuple[Stage, float]:
-    """The stage and learning rate at this share of the run."""
+    """The stage, and the learning rate as a part of the largest, at this share of the run."""
     stage = next(s for s in STAGES if share <= s.until or s is STAGES[-1])
     warm = min(1.0, (step + 1) / 200)
     cosine = 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
-    return stage, PEAK_RATE * warm * max(cosine, 0.01)
+    return stage, warm * max(cosine, 0.01)
 
 
 @dataclass(frozen=True)
@@ -184,15 +196,24 @@ def train(
     *,
     validate_every: float = 300.0,
     checked: int = CHECKED,
+    start: Path | None = None,
+    peak_rate: float = PEAK_RATE,
 ) -> Training:
     """Trains for `length` (earlier runs in `folder` counted), logging to CSV.
 
     Args:
         validate_every: seconds between validations; there is one at the end.
         checked: generated pairs of a validation.
+        start: weights to go on from, in a run that begins.
+        peak_rate: largest learning rate.
+
+    Raises:
+        InputError: a file to go on from cannot be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    run, state = Training(device, seed), folder / "run.pt"
+    network = read_network(start) if start else None
+    run = Training(device, seed, start=network, peak_rate=peak_rate)
+    state = folder / "run.pt"
     if state.exists():
         run.resume(state)
         print(f"going on from step {run.step}, {run.seconds / 60:.1f} min", file=sys.stderr)
@@ -212,7 +233,7 @@ def _means_between_checks(
     sums: list[list[float]] = []
     while (share := length.share(run)) < 1:
         stage, rate = schedule(share, run.step)
-        parts = run.one_step(stage, rate)
+        parts = run.one_step(stage, rate * run.peak_rate)
         sums.append([x.item() for x in (parts.contrast, parts.synergy, parts.mask, parts.quality)])
         clock.tick()
         if clock.due or length.share(run) >= 1:
@@ -269,22 +290,24 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         device = choose_device(options.device).device.type
         run = train(
-            Length(**asked), device, options.seed, options.folder, checked=options.checked
+            Length(**asked), device, options.seed, options.folder, checked=options.checked,
+            start=options.start, peak_rate=options.rate,
         )
     except InputError as problem:
         print(f"training: error: {problem}", file=sys.stderr)
         return 2
-    command = _command(asked, run)
+    command = _command(asked, run, options.start)
     export(run, options.folder / WEIGHTS, checked=options.checked, command=command,
            commit=options.commit)
     return 0
 
 
-def _command(asked: dict[str, float], run: Training) -> str:
+def _command(asked: dict[str, float], run: Training, start: Path | None) -> str:
     return " ".join([
         "python -m FewShotSAMLib.training.embedded",
         *(f"--{name} {value:g}" for name, value in asked.items()),
         f"--device {run.device} --seed {run.seed}",
+        *([f"--start {start.name} --rate {run.peak_rate:g}"] if start else []),
     ])
 
 
@@ -295,6 +318,10 @@ def _parser() -> argparse.ArgumentParser:
                         help="end after so many, in all, if that comes first")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, metavar="FILE",
+                        help="weights to go on from (default: random ones)")
+    parser.add_argument("--rate", type=_positive(float), default=PEAK_RATE,
+                        help=f"largest learning rate (default: {PEAK_RATE:g})")
     parser.add_argument("--folder", type=Path, default=Path("training-embedded"),
                         help="where the run is kept; an unfinished one there is resumed")
     parser.add_argument("--checked", type=_positive(int), default=CHECKED,

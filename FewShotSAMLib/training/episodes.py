@@ -12,9 +12,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .anatomy import Anatomy, another_patient, cut, picture_plane, sources
+from .anatomy import (
+    Anatomy,
+    another_patient,
+    cut,
+    picture_plane,
+    random_differences,
+    sources,
+)
 from .body_plans import random_anatomies
-from .rendering import Appearance, another_scan, random_appearance, render
+from .rendering import (
+    Appearance,
+    Scanner,
+    another_scan,
+    random_appearance,
+    random_scanner,
+    render,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +64,12 @@ def random_episodes(
 
 
 class _View(NamedTuple):
-    """What is seen of B anatomies: how they look, at which height (B,), and where in their plane
-    each pixel lies, (B, S, S)."""
+    """What is seen of B anatomies: how they look, through which scanner, at which height (B,), and
+    where in their plane each pixel lies, (B, S, S)."""
 
     anatomy: Anatomy
     look: Appearance
+    scanner: Scanner
     height: Tensor
     x: Tensor
     y: Tensor
@@ -67,15 +82,18 @@ def _two_views(
     rand, _ = sources(generator, device)
     anatomy = random_anatomies(pairs, generator, device)
     neighbours = rand(pairs) < 0.5
-    strength = torch.where(neighbours, 0.12 * rand(pairs), 0.4 + 0.9 * rand(pairs))
-    other = another_patient(anatomy, generator, torch.where(neighbours, 0.0, strength))
+    differences = random_differences(neighbours, generator)
+    other = another_patient(anatomy, generator, differences)
     look = random_appearance(anatomy.tissue, generator)
-    look_other = another_scan(look, generator, torch.where(neighbours, 0.15, strength))
+    look_other = another_scan(look, generator, differences.intensity)
+    scanner, second = (random_scanner(pairs, generator, device) for _ in range(2))
+    scanner_other = scanner.where(neighbours | (rand(pairs) < 0.4), second)
     heights = _heights(neighbours, generator)
-    planes = _planes(size, strength, generator)
+    spread = torch.where(neighbours, 0.12 * rand(pairs), 0.2 + 1.1 * rand(pairs))
+    planes = _planes(size, spread, generator)
     return neighbours, [
-        _View(anatomy, look, heights[0], *planes[0]),
-        _View(other, look_other, heights[1], *planes[1]),
+        _View(anatomy, look, scanner, heights[0], *planes[0]),
+        _View(other, look_other, scanner_other, heights[1], *planes[1]),
     ]
 
 
@@ -90,15 +108,16 @@ def _heights(neighbours: Tensor, generator: torch.Generator) -> tuple[Tensor, Te
 
 
 def _planes(
-    size: int, strength: Tensor, generator: torch.Generator
+    size: int, spread: Tensor, generator: torch.Generator
 ) -> list[tuple[Tensor, Tensor]]:
-    """x and y of both pictures' pixels; a close-up shows the same part in both."""
-    pairs, device = len(strength), strength.device
+    """x and y of both pictures' pixels, (B,) warps apart; a close-up shows the same part in
+    both."""
+    pairs, device = len(spread), spread.device
     rand, _ = sources(generator, device)
-    zoom = torch.where(rand(pairs) < 0.2, 0.45 + 0.5 * rand(pairs), 0.95 + 0.12 * rand(pairs))
+    zoom = torch.where(rand(pairs) < 0.25, 0.3 + 0.65 * rand(pairs), 0.95 + 0.12 * rand(pairs))
     wide = torch.where(zoom < 1, torch.ones_like(zoom), zoom)
     planes = [
-        picture_plane(pairs, size, generator, device, spread=strength, zoom=wide)
+        picture_plane(pairs, size, generator, device, spread=spread, zoom=wide)
         for _ in range(2)
     ]
     close = zoom.clamp(max=1).view(-1, 1, 1)
@@ -109,7 +128,7 @@ def _planes(
 def _seen(view: _View, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Picture (B, 1, S, S), structure at each pixel (B, S, S), containers filled (B, C, S, S)."""
     labels, filled = cut(view.anatomy, view.height, view.x, view.y)
-    picture = render(labels, view.look, generator)
+    picture = render(labels, view.look, view.scanner, generator)
     air = torch.zeros(len(labels), 1, dtype=torch.long, device=labels.device)
     structure = torch.cat([air, view.anatomy.group + 1], 1)
     return picture, structure.gather(1, labels.flatten(1)).view_as(labels), filled

@@ -150,7 +150,9 @@ def losses(network: EmbeddedNetwork, e: Episodes, generator: torch.Generator) ->
             truth, e.support_masks.flatten(0, 1), e.neighbours[picture], maps.fused.detach(),
             maps.low, maps.deviation, generator,
         )
-        prompts = _sometimes_again(network, queries, prompts, generator)
+        prompts = _sometimes_its_own(
+            network, queries, of_support.select(picture), e, prompts, generator
+        )
     logits, judgements = network.decode(queries, prompts)
     mask, overlap = mask_loss(logits[:, 0], truth)
     there = truth.flatten(1).sum(1) > 0
@@ -167,15 +169,38 @@ def synergy_loss(fused: Tensor, truth: Tensor, calibration: Tensor) -> Tensor:
     return (entropy * balance).mean()
 
 
-def _sometimes_again(
-    network: EmbeddedNetwork, queries: Pyramid, prompts: PromptBatch, generator: torch.Generator
+def _sometimes_its_own(
+    network: EmbeddedNetwork, queries: Pyramid, supports: Pyramid, e: Episodes,
+    prompts: PromptBatch, generator: torch.Generator,
 ) -> PromptBatch:
-    """As the refinement does, in a quarter of the steps: most first answers come back as mask
-    prompts."""
+    """In half of the steps most mask prompts are the network's own answers: in a quarter those to
+    the same prompts, as the refinement does, in a quarter those of the neighbouring slice, as
+    the propagation does."""
     device = prompts.points.device
-    if torch.rand(1, generator=generator, device=device).item() >= 0.25:
+    turn = torch.rand(1, generator=generator, device=device).item()
+    if turn >= 0.5:
         return prompts
-    first, _ = network.decode(queries, prompts)
-    redo = torch.rand(len(first), 1, 1, 1, generator=generator, device=device) < 0.6
+    chosen = torch.rand(len(prompts.points), 1, 1, 1, generator=generator, device=device) < 0.6
+    if turn < 0.25:
+        first, _ = network.decode(queries, prompts)
+    else:
+        first = _of_support(network, supports, e, generator)
+        targets = e.support_masks.shape[1]
+        near = e.neighbours.repeat_interleave(targets).view(-1, 1, 1, 1)
+        chosen = chosen & near & ~torch.isnan(prompts.masks[:, :, :1, :1])
     small = F.interpolate(first, scale_factor=0.5, mode="area")
-    return replace(prompts, masks=torch.where(redo, small, prompts.masks))
+    return replace(prompts, masks=torch.where(chosen, small, prompts.masks))
+
+
+def _of_support(
+    network: EmbeddedNetwork, supports: Pyramid, e: Episodes, generator: torch.Generator
+) -> Tensor:
+    """The network's logits of the supports' structures, from worn masks and points."""
+    truth = e.support_masks.flatten(0, 1)
+    blank = torch.zeros(len(truth), 8, 8, device=truth.device)
+    level = torch.zeros(len(truth), device=truth.device)
+    near = torch.ones(len(truth), dtype=torch.bool, device=truth.device)
+    kind = torch.randint(0, 2, (len(truth),), generator=generator, device=truth.device) * 2
+    prompts = training_prompts(truth, truth, near, blank, level, level, generator, kind)
+    first, _ = network.decode(supports, replace(prompts, confidence=None))
+    return first

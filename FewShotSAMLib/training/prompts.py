@@ -1,5 +1,5 @@
 """Prompts to learn from, as the generators really make them: points from the confidence map, some
-of them wrong, masks of the neighbouring slice, boxes, none at all."""
+of them wrong, masks (`mask_prompts`), boxes, none at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.interfaces import PromptBatch
-from .anatomy import Draw, smooth_noise, sources
+from .anatomy import Draw, sources
+from .mask_prompts import mask_prompts
 
 
 def training_prompts(
@@ -39,7 +40,7 @@ def training_prompts(
     labels = torch.where(_silent(kind, rand)[:, None], -1, labels)
     boxes = _boxes(truth, generator)
     boxes[(kind != 3) | (truth.flatten(1).sum(1) < 1)] = torch.nan
-    masks = _worn_masks(truth, support, neighbours, generator)
+    masks = mask_prompts(truth, support, neighbours, generator)
     masks[~((kind == 2) | (kind == 4))] = torch.nan
     confidence = synergy[:, None].clone()
     confidence[~_told(kind, rand)] = torch.nan
@@ -157,36 +158,3 @@ def _boxes(truth: Tensor, generator: torch.Generator) -> Tensor:
     side = (box[:, 2:] - box[:, :2]).clamp(min=2).repeat(1, 2)
     noise = torch.randn(b, 4, generator=generator, device=truth.device)
     return box + noise * side * 0.06
-
-
-def _worn_masks(
-    truth: Tensor, support: Tensor, neighbours: Tensor, generator: torch.Generator
-) -> Tensor:
-    """The neighbouring slice's mask, or the truth shifted, eaten and blurred, as logits."""
-    b, device = len(truth), truth.device
-    rand, _ = sources(generator, device)
-    small = F.avg_pool2d(truth[:, None], 4)
-    soft = F.avg_pool2d(_moved(small, generator), 5, 1, 2)
-    noise = smooth_noise(b, 1, small.shape[-1], 8, generator, device)
-    noise = noise * (0.35 * rand(b)).view(b, 1, 1, 1)
-    level = (0.25 + 0.5 * rand(b)).view(b, 1, 1, 1)
-    worn = (soft + noise > level).float()
-    light = (rand(b) < 0.35).view(b, 1, 1, 1)
-    worn = torch.where(light, small, worn)
-    carried = F.avg_pool2d(support[:, None], 4)
-    carry = (neighbours & (rand(b) < 0.75)).view(b, 1, 1, 1)
-    worn = torch.where(carry, carried, worn)
-    sharp = (3 + 9 * rand(b)).view(b, 1, 1, 1)
-    return (worn * 2 - 1) * sharp
-
-
-def _moved(masks: Tensor, generator: torch.Generator) -> Tensor:
-    """(B, 1, s, s) masks shifted by a part of their size."""
-    _, randn = sources(generator, masks.device)
-    b = len(masks)
-    theta = torch.zeros(b, 2, 3, device=masks.device)
-    theta[:, 0, 0] = theta[:, 1, 1] = 1
-    extent = masks.flatten(1).mean(1).sqrt().clamp(max=0.4)
-    theta[:, :, 2] = randn(b, 2) * 0.3 * extent[:, None]
-    grid = F.affine_grid(theta, masks.shape, align_corners=False)
-    return F.grid_sample(masks, grid, align_corners=False)

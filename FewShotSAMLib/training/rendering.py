@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from .anatomy import Draw, smooth_noise, sources
 from .body_plans import TISSUES
 
+LAYERS = 5  # of texture
+
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
@@ -18,7 +20,7 @@ class Appearance:
 
     Attributes:
         brightness: (B, L) mean of each label, 0 to 1 (label 0 is the air around).
-        texture: (B, L, 4) amplitude of fine, middle, coarse noise and of vessels.
+        texture: (B, L, 5) amplitude of fine, middle, coarse noise, of vessels and of patches.
         inverted: (B,) bool, bright and dark exchanged.
         speckle: (B,) amplitude of multiplicative speckle.
     """
@@ -59,41 +61,95 @@ def _brightness(tissue: Tensor, rand: Draw, randn: Draw) -> Tensor:
 
 
 def _texture(tissue: Tensor, rand: Draw) -> Tensor:
-    """(B, K + 1, 4), the air first."""
+    """(B, K + 1, LAYERS), the air first."""
     b, device = len(tissue), tissue.device
-    strength = torch.tensor([0.03, 0.05, 0.05, 0.12], device=device) * (0.4 + rand(b, 1, 1))
-    texture = rand(b, TISSUES, 4) ** 2 * 1.6 * strength
-    texture[..., 3] = torch.where(rand(b, TISSUES) < 0.3, texture[..., 3] * 2, 0.0)
+    usual = torch.tensor([0.03, 0.05, 0.05, 0.12, 0.06], device=device)
+    texture = rand(b, TISSUES, LAYERS) ** 2 * 1.6 * usual * (0.4 + rand(b, 1, 1))
+    for layer, share in ((3, 0.3), (4, 0.35)):  # few tissues have vessels, or several greys
+        some = rand(b, TISSUES) < share
+        texture[..., layer] = torch.where(some, texture[..., layer] * 2, 0.0)
     busy = rand(b, TISSUES, 1) < 0.12  # bowel and the like
     texture = torch.where(busy, texture * 3, texture)
-    return torch.cat([torch.zeros(b, 1, 4, device=device),
-                      texture.gather(1, tissue[..., None].expand(-1, -1, 4))], 1)
+    return torch.cat([torch.zeros(b, 1, LAYERS, device=device),
+                      texture.gather(1, tissue[..., None].expand(-1, -1, LAYERS))], 1)
 
 
 def another_scan(look: Appearance, generator: torch.Generator, strength: Tensor) -> Appearance:
     """The same protocol on another person; strength (B,), 0 changes nothing, 1 is usual."""
-    noise = torch.randn(
-        look.brightness.shape, generator=generator, device=look.brightness.device
-    )
+    rand, randn = sources(generator, look.brightness.device)
+    noise = randn(*look.brightness.shape)
     noise[:, 0] = 0
+    # One curve for all tissues keeps which is brighter; the noise may exchange two that are alike.
+    curve = torch.exp(randn(len(noise), 1) * 0.2 * strength[:, None])
+    coarser = torch.exp(randn(len(noise), 1, 1) * 0.3 * strength[:, None, None])
     return Appearance(
-        (look.brightness + noise * 0.05 * strength[:, None]).clamp(0, 1),
-        look.texture,
+        (look.brightness**curve + noise * 0.05 * strength[:, None]).clamp(0, 1),
+        look.texture * coarser,
         look.inverted,
         look.speckle,
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Scanner:
+    """What scanners do to B pictures, (B,) each where nothing else is said.
+
+    Attributes:
+        blur: (B, 2) deviation of the Gaussian down and across, in pixels of 256.
+        shade: depth of the coils' shading; noise: its level; rician: bool, as in magnitude images
+            of MR.
+        frequencies: share of them along x that is kept, 1 is all: edges have ripples below.
+        coarse: how many times larger its pixels were.
+        top: part of the robust range that is shown; gamma: exponent of what is shown.
+    """
+
+    blur: Tensor
+    shade: Tensor
+    noise: Tensor
+    rician: Tensor
+    frequencies: Tensor
+    coarse: Tensor
+    top: Tensor
+    gamma: Tensor
+
+    def where(self, chosen: Tensor, other: Scanner) -> Scanner:
+        """This one for those chosen, (B,) bool, the other one else."""
+        return Scanner(*(
+            torch.where(chosen.view(-1, *[1] * (one.dim() - 1)), one, two)
+            for one, two in zip(vars(self).values(), vars(other).values(), strict=True)
+        ))
+
+
+def random_scanner(
+    count: int, generator: torch.Generator, device: torch.device | str
+) -> Scanner:
+    """`count` scanners; most make sharp pictures without ripples, shaded a little."""
+    rand, _ = sources(generator, device)
+    thick = rand(count, 2) < 0.06
+    shade = torch.where(rand(count) < 0.2, 0.7, 0.3)  # surface coils reach deeper
+    return Scanner(
+        blur=rand(count, 2) * 0.7 + 0.35 + thick * 2.0,
+        shade=rand(count) * shade,
+        noise=rand(count) ** 2 * 0.07,
+        rician=rand(count) < 0.5,
+        frequencies=torch.where(rand(count) < 0.12, 0.35 + 0.3 * rand(count), 1.0),
+        coarse=torch.where(rand(count) < 0.25, 1.3 + 2.2 * rand(count), 1.0),
+        top=0.85 + 0.3 * rand(count),
+        gamma=torch.exp((rand(count) - 0.5) * 0.9),
+    )
+
+
 def render(
-    labels: Tensor, look: Appearance, generator: torch.Generator
+    labels: Tensor, look: Appearance, scanner: Scanner, generator: torch.Generator
 ) -> Tensor:
     """(B, H, W) label maps -> (B, 1, H, W) pictures in [0, 1]."""
     b, h, _ = labels.shape
-    picture = _blurred(_textured(labels, look, generator).clamp(min=0), generator)
-    rand = torch.rand(b, 8, generator=generator, device=labels.device)
+    picture = _blurred(_textured(labels, look, generator).clamp(min=0), scanner.blur)
     shade = smooth_noise(b, 1, h, 2, generator, labels.device)
-    picture = picture * torch.exp(shade * (rand[:, 0] * 0.3).view(-1, 1, 1, 1))
-    return _windowed(_noisy(picture, look.speckle, rand, generator), look.inverted, rand)
+    picture = picture * torch.exp(shade * _column(scanner.shade))
+    picture = _noisy(picture, look.speckle, scanner, generator)
+    picture = _coarse(_ringing(picture, scanner.frequencies), scanner.coarse)
+    return _windowed(picture, look.inverted, scanner)
 
 
 def _textured(labels: Tensor, look: Appearance, generator: torch.Generator) -> Tensor:
@@ -105,50 +161,72 @@ def _textured(labels: Tensor, look: Appearance, generator: torch.Generator) -> T
     )
     ridge = smooth_noise(b, 1, h, 11, generator, labels.device)
     vessels = torch.exp(-((ridge / 0.09) ** 2)) * (noises[:, 2:3] > -0.3)
-    layers = torch.cat([noises, vessels], 1).flatten(2)
-    amplitude = look.texture.gather(1, flat[..., None].expand(-1, -1, 4))
+    patches = smooth_noise(b, 1, h, 9, generator, labels.device).mul(12).tanh()
+    layers = torch.cat([noises, vessels, patches], 1).flatten(2)
+    amplitude = look.texture.gather(1, flat[..., None].expand(-1, -1, LAYERS))
     picture = look.brightness.gather(1, flat).view(b, 1, h, h)
     return picture + (layers.transpose(1, 2) * amplitude).sum(-1).view(b, 1, h, h)
 
 
-def _noisy(picture: Tensor, speckle: Tensor, rand: Tensor, generator: torch.Generator) -> Tensor:
-    """With speckle, and with normal noise or, as in magnitude images of MR, Rician."""
+def _noisy(
+    picture: Tensor, speckle: Tensor, scanner: Scanner, generator: torch.Generator
+) -> Tensor:
+    """With speckle, and with normal or Rician noise."""
     grain, spots = (
         torch.randn(picture.shape, generator=generator, device=picture.device) for _ in range(2)
     )
     spots = F.avg_pool2d(spots, 3, 1, 1) * 2
-    picture = picture * (1 + spots * speckle.view(-1, 1, 1, 1))
-    level = (rand[:, 1] ** 2 * 0.07).view(-1, 1, 1, 1)
+    picture = picture * (1 + spots * _column(speckle))
+    level = _column(scanner.noise)
     rician = torch.sqrt((picture + grain * level) ** 2 + (grain.flip(2) * level) ** 2)
-    return torch.where((rand[:, 2] < 0.5).view(-1, 1, 1, 1), rician, picture + grain * level)
+    return torch.where(_column(scanner.rician), rician, picture + grain * level)
 
 
-def _windowed(picture: Tensor, inverted: Tensor, rand: Tensor) -> Tensor:
+def _ringing(picture: Tensor, frequencies: Tensor) -> Tensor:
+    """Without the high frequencies along x of those that keep few."""
+    some = torch.nonzero(frequencies < 1).flatten()
+    if some.numel():
+        spectrum = torch.fft.rfft(picture[some], dim=-1)
+        line = torch.linspace(0, 1, spectrum.shape[-1], device=picture.device)
+        spectrum = spectrum * (line < _column(frequencies[some]))
+        cut = torch.fft.irfft(spectrum, n=picture.shape[-1], dim=-1)
+        picture = picture.index_copy(0, some, cut)
+    return picture.clamp(min=0)
+
+
+def _coarse(picture: Tensor, factors: Tensor) -> Tensor:
+    """As scans of fewer pixels look when they are enlarged."""
+    size, pictures = picture.shape[-1], list(picture.split(1))
+    for i in torch.nonzero(factors > 1).flatten().tolist():
+        few = max(int(size / float(factors[i])), 8)
+        small = F.interpolate(pictures[i], size=(few, few), mode="area")
+        pictures[i] = F.interpolate(small, size=(size, size), mode="bicubic").clamp(min=0)
+    return torch.cat(pictures)
+
+
+def _windowed(picture: Tensor, inverted: Tensor, scanner: Scanner) -> Tensor:
     """Robust range to [0, 1], gamma, and the inversion of some."""
-    b = picture.shape[0]
     values = picture[..., ::3, ::3].flatten(1)
-    low = values.quantile(0.01, dim=1)
-    high = values.quantile(0.995, dim=1)
-    high = high * (0.85 + 0.3 * rand[:, 3])
+    low, high = values.quantile(0.01, dim=1), values.quantile(0.995, dim=1) * scanner.top
     span = (high - low).clamp(min=1e-3)
-    picture = (picture - low.view(-1, 1, 1, 1)) / span.view(-1, 1, 1, 1)
-    gamma = torch.exp((rand[:, 4] - 0.5) * 0.9).view(b, 1, 1, 1)
-    picture = picture.clamp(1e-4, 1) ** gamma
-    return torch.where(inverted.view(b, 1, 1, 1), 1 - picture, picture)
+    picture = (picture - _column(low)) / _column(span)
+    picture = picture.clamp(1e-4, 1) ** _column(scanner.gamma)
+    return torch.where(_column(inverted), 1 - picture, picture)
 
 
-def _blurred(picture: Tensor, generator: torch.Generator) -> Tensor:
-    """Each picture blurred by its own Gaussian, wider along one axis where slices were thick."""
+def _blurred(picture: Tensor, sigma: Tensor) -> Tensor:
+    """Each picture (1, H, H) blurred by its own Gaussian, (B, 2)."""
     b, _, h, _ = picture.shape
-    device = picture.device
-    sigma = torch.rand(b, 2, generator=generator, device=device) * 0.7 + 0.35
-    sigma = sigma * (h / 256) ** 0.5
-    thick = torch.rand(b, 2, generator=generator, device=device) < 0.06
-    sigma = torch.where(thick, sigma + 2.0 * h / 256, sigma)
-    reach = torch.arange(-4, 5, device=device, dtype=torch.float32)
+    sigma = torch.where(sigma > 1.1, sigma * h / 256, sigma * (h / 256) ** 0.5)
+    reach = torch.arange(-4, 5, device=picture.device, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (reach / sigma[..., None]) ** 2)
     kernel = kernel / kernel.sum(-1, keepdim=True)
     stack = picture.view(1, b, h, h)
     stack = F.conv2d(stack, kernel[:, 0].view(b, 1, 9, 1), padding=(4, 0), groups=b)
     stack = F.conv2d(stack, kernel[:, 1].view(b, 1, 1, 9), padding=(0, 4), groups=b)
     return stack.view(b, 1, h, h)
+
+
+def _column(values: Tensor) -> Tensor:
+    """(B,) -> (B, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)

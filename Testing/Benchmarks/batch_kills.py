@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,8 @@ def done_times(output: Path) -> dict[str, int]:
     times = {}
     for record in Records(output).all():
         if record["status"] == DONE:
-            times[record["study"]] = Records(output).path(record["study"]).stat().st_mtime_ns
+            with suppress(FileNotFoundError):  # it is being done anew
+                times[record["study"]] = Records(output).path(record["study"]).stat().st_mtime_ns
     for path in output.glob("*.seg.nrrd"):
         read_labels(path)
     return times

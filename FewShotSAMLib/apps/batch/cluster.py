@@ -153,12 +153,14 @@ def _handed_in(
         _Lost: the connection broke, or tasks were lost.
         Cancelled, DiskFull: see `run_on_cluster`.
     """
-    from distributed import Client
+    from distributed import CancelledError, Client
 
     with Client(address, timeout="10s") as client:
         tasks = _tasks(client, plan, studies)
         try:
             yield from _awaited(tasks, plan, cancel)
+        except CancelledError as problem:  # Dask's, for all that a lost scheduler had
+            raise _Lost(str(problem)) from problem
         except (Cancelled, DiskFull):
             with suppress(Exception):  # the scheduler may be gone as well
                 client.cancel(list(tasks), force=True)

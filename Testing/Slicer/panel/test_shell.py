@@ -97,6 +97,14 @@ def test_the_examples_of_the_logic_run(scene, monkeypatch, capsys):
     assert len(segmentations()) == 3
 
 
+def threads_of(child) -> list[threading.Thread]:
+    """Those that speak with this process; other tests in this one may have left some of others."""
+    return [
+        one for one in threading.enumerate()
+        if getattr(getattr(one, "_target", None), "__self__", None) is child
+    ]
+
+
 def test_reload_reads_every_part_again(scene, monkeypatch):
     """Slicer then reads FewShotSAM.py again, which imports what it needs, leaves first."""
     application.start(scene, monkeypatch)
@@ -104,17 +112,13 @@ def test_reload_reads_every_part_again(scene, monkeypatch):
     widget = module.FewShotSAMWidget(SimpleNamespace(isEntered=True))
     widget.setup()
     before = {name: part for name, part in sys.modules.items() if is_part(name)}
-    of_other_tests = set(threading.enumerate())
     rooms = {name.split(".")[1] for name in before if name.count(".") > 1}
     assert {"scene", "installation", "runs", "panel"} <= rooms
     try:
         worker = module.runs.shared_worker()
         assert worker.hello().wait(600)
         process = worker._child.process
-        threads = [
-            one for one in threading.enumerate()
-            if one.name.startswith("FewShotSAM") and one not in of_other_tests
-        ]
+        threads = threads_of(worker._child)
         assert len(threads) >= 3
         old = widget.panel
         widget.enter()

@@ -13,10 +13,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from FewShotSAMLib.data.errors import InputError
+from FewShotSAMLib.models.embedded import read_network, save_network
 from FewShotSAMLib.models.embedded_network import EmbeddedConfig, EmbeddedNetwork
 from FewShotSAMLib.prompting.synpo import SynPo
 from FewShotSAMLib.prompting.synpo_parameters import SynPoParameters
-from FewShotSAMLib.training.embedded import STAGES, Length, Stage, Training, main, schedule
+from FewShotSAMLib.training.embedded import (
+    STAGES,
+    Length,
+    Stage,
+    Training,
+    main,
+    schedule,
+    train,
+)
 from FewShotSAMLib.training.episodes import random_episodes
 from FewShotSAMLib.training.losses import (
     contrast_loss,
@@ -252,7 +262,8 @@ def test_help_tells_every_option(capsys):
         main(["--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    for option in ("--minutes", "--steps", "--device", "--seed", "--folder", "--checked"):
+    for option in ("--minutes", "--steps", "--device", "--seed", "--folder", "--checked",
+                   "--start", "--rate"):
         assert option in said
 
 
@@ -302,6 +313,19 @@ def test_the_command_trains_logs_and_resumes(tmp_path, capsys):
     assert "going on from step 1" in capsys.readouterr().err
     for name, tensor in weights(resumed(folder)).items():
         assert torch.equal(tensor, before[name]), "all its steps were done already"
+
+
+def test_a_run_goes_on_from_weights(tmp_path):
+    path = tmp_path / "tiny weights.safetensors"
+    begun = Training("cpu", 0, TINY)
+    save_network(begun.network, path, {})
+    run = train(Length(steps=1), "cpu", 3, tmp_path / "run", checked=1, start=path, peak_rate=1e-6)
+    assert run.network.config == TINY
+    given = read_network(path).state_dict()
+    for name, tensor in run.network.state_dict().items():
+        assert torch.allclose(tensor, given[name], atol=1e-5), "a small rate moves little"
+    with pytest.raises(InputError, match="missing"):
+        train(Length(steps=1), "cpu", 3, tmp_path / "other", start=tmp_path / "none")
 
 
 def resumed(folder: Path) -> Training:

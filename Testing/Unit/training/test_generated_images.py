@@ -10,11 +10,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from FewShotSAMLib.training.anatomy import another_patient, cut
+from FewShotSAMLib.training.anatomy import (
+    Differences,
+    another_patient,
+    cut,
+    random_differences,
+)
 from FewShotSAMLib.training.body_plans import random_anatomies
 from FewShotSAMLib.training.episodes import Episodes, random_episodes
+from FewShotSAMLib.training.mask_prompts import mask_prompts
 from FewShotSAMLib.training.prompts import training_prompts
-from FewShotSAMLib.training.rendering import random_appearance, render
+from FewShotSAMLib.training.rendering import (
+    Scanner,
+    random_appearance,
+    random_scanner,
+    render,
+)
 
 TARGETS = 4
 
@@ -164,8 +175,9 @@ def test_slices_near_each_other_are_alike_and_apart_they_differ(height):
 
 def test_another_patient_of_no_strength_is_the_same_one():
     anatomy = random_anatomies(3, seeded(1))
-    same = another_patient(anatomy, seeded(2), torch.zeros(3))
-    other = another_patient(anatomy, seeded(2), torch.ones(3))
+    none, usual = torch.zeros(3), torch.ones(3)
+    same = another_patient(anatomy, seeded(2), Differences(none, none, none, usual))
+    other = another_patient(anatomy, seeded(2), Differences(usual, usual, usual, none))
     at = torch.zeros(3)
     before = cut(anatomy, at, *plane(64, 3))[0]
     assert torch.equal(cut(same, at, *plane(64, 3))[0], before)
@@ -173,13 +185,102 @@ def test_another_patient_of_no_strength_is_the_same_one():
     assert 0.3 < (after == before).float().mean() < 0.995
 
 
+def test_patients_differ_in_one_way_at_a_time():
+    anatomy, none, usual = random_anatomies(3, seeded(1)), torch.zeros(3), torch.ones(3)
+    moved = another_patient(anatomy, seeded(2), Differences(none, none, usual, none))
+    assert torch.equal(moved.radii, anatomy.radii) and torch.equal(moved.bend, anatomy.bend)
+    assert not torch.allclose(moved.centre, anatomy.centre, atol=0.01)
+    grown = another_patient(anatomy, seeded(2), Differences(none, usual, none, none))
+    assert torch.equal(grown.bend, anatomy.bend)
+    assert not torch.allclose(grown.radii, anatomy.radii, rtol=0.02)
+    bent = another_patient(anatomy, seeded(2), Differences(usual, none, none, none))
+    assert torch.equal(bent.radii, anatomy.radii) and torch.equal(bent.centre, anatomy.centre)
+    assert not torch.allclose(bent.bend, anatomy.bend, atol=0.02)
+
+
+def test_slices_of_one_patient_have_one_anatomy():
+    neighbours = torch.tensor([True, False] * 20)
+    drawn = random_differences(neighbours, seeded(4))
+    for way in (drawn.shape, drawn.size, drawn.position):
+        assert (way[neighbours] == 0).all() and (way[~neighbours] > 0).all()
+    assert drawn.intensity[neighbours].max() < drawn.intensity[~neighbours].mean()
+
+
 def test_one_anatomy_has_many_looks():
     anatomy = random_anatomies(2, seeded(1))
     labels, _ = cut(anatomy, torch.zeros(2), *plane(64, 2))
+    scanner = random_scanner(2, seeded(7), "cpu")
     looks = [
-        render(labels, random_appearance(anatomy.tissue, seeded(n)), seeded(9)) for n in (1, 2)
+        render(labels, random_appearance(anatomy.tissue, seeded(n)), scanner, seeded(9))
+        for n in (1, 2)
     ]
     assert (looks[0] - looks[1]).abs().mean() > 0.03
+
+
+SHARP = {
+    "blur": torch.full((1, 2), 0.1), "shade": torch.zeros(1), "noise": torch.zeros(1),
+    "rician": torch.zeros(1, dtype=torch.bool), "frequencies": torch.ones(1),
+    "coarse": torch.ones(1), "top": torch.ones(1), "gamma": torch.ones(1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "value"), [
+    ("blur", torch.full((1, 2), 2.5)), ("shade", torch.tensor([0.7])),
+    ("noise", torch.tensor([0.07])), ("frequencies", torch.tensor([0.4])),
+    ("coarse", torch.tensor([3.0])), ("gamma", torch.tensor([1.5])),
+])  # fmt: skip
+def test_each_property_of_a_scanner_is_seen(what, value):
+    anatomy = random_anatomies(1, seeded(1))
+    labels, _ = cut(anatomy, torch.zeros(1), *plane(128, 1))
+    look = random_appearance(anatomy.tissue, seeded(1))
+    sharp, other = Scanner(**SHARP), Scanner(**SHARP | {what: value})
+    pictures = [render(labels, look, scanner, seeded(9)) for scanner in (sharp, other)]
+    assert (pictures[0] - pictures[1]).abs().mean() > 0.004
+    again = render(labels, look, sharp.where(torch.tensor([True]), other), seeded(9))
+    assert torch.equal(again, pictures[0])
+
+
+# ------------------------------------------------------------------------- mask prompts
+
+
+def plans_of(e: Episodes) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mask prompts (B, s, s) of two patients, and truth and support at their size."""
+    truth, support = e.query_masks.flatten(0, 1), e.support_masks.flatten(0, 1)
+    apart = torch.zeros(len(truth), dtype=torch.bool)
+    logits = mask_prompts(truth, support, apart, seeded(3))
+    assert logits.shape == (len(truth), 1, truth.shape[-1] // 4, truth.shape[-1] // 4)
+    small = [torch.nn.functional.avg_pool2d(m[:, None], 4)[:, 0] for m in (truth, support)]
+    return logits[:, 0], *small
+
+
+def test_plans_lie_near_the_truth_and_often_end_too_early(many):
+    logits, truth, _ = plans_of(many)
+    large = (truth > 0.5).flatten(1).sum(1) > 25
+    expected, real = logits[large] > 0, truth[large] > 0.5
+    both = (expected & real).sum((1, 2)).float()
+    found = both / real.sum((1, 2))
+    dice = 2 * both / (expected.sum((1, 2)) + real.sum((1, 2)))
+    assert 0.5 < dice.mean() < 0.9
+    assert 0.15 < (found < 0.6).float().mean() < 0.6, "some end in the middle of an organ"
+    assert (found > 0.85).float().mean() > 0.2
+
+
+def test_what_is_not_there_is_sometimes_expected(many):
+    logits, truth, support = plans_of(many)
+    missing = (truth.flatten(1).amax(1) == 0) & ((support > 0.5).flatten(1).sum(1) > 12)
+    assert missing.sum() > 5
+    expected = (logits[missing] > 0).flatten(1).any(1)
+    assert 0.15 < expected.float().mean() < 0.8
+
+
+def test_neighbours_mostly_bring_their_own_mask(many):
+    truth, support = many.query_masks.flatten(0, 1), many.support_masks.flatten(0, 1)
+    beside = torch.ones(len(truth), dtype=torch.bool)
+    logits = mask_prompts(truth, support, beside, seeded(3))[:, 0]
+    small = torch.nn.functional.avg_pool2d(support[:, None], 4)[:, 0]
+    large = (small > 0.5).flatten(1).sum(1) > 12
+    same = ((logits > 0) == (small > 0.5)).flatten(1).all(1)[large]
+    assert 0.6 < same.float().mean() < 0.9
 
 
 # ------------------------------------------------------------------------- prompts
