@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from FewShotSAMLib import InputError
 
 from ..runs.kept_review import KeptReview
-from ..runs.progress_text import done_line
+from ..runs.progress_text import done_line, doubts_line
 from ..runs.review import DRAWN
 from ..runs.watch import RunWatch
 from ..scene.covered import hide_covered, show_covered
@@ -212,7 +212,8 @@ class RunSection:
         held = sum(run.held_back.values())
         if held:
             line += " " + _("{n} voxels of other segments were kept.").format(n=held)
-        return " ".join([line, *run.notes])
+        said = [doubts_line(result.structures), line, *run.notes]
+        return " ".join(one for one in said if one)
 
     def _slice_done(self, axis: int, index: int, run: Any, undone: Callable[[], None]) -> None:
         context = self._context

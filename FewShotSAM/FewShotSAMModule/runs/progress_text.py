@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 # A guess from less than this is shown to nobody: it jumps.
 _SHORTEST_S = 1.0
@@ -105,3 +106,26 @@ def done_line(
     if doubtful:
         line += f" Look at {doubtful} doubtful slice{'s' if doubtful != 1 else ''} below."
     return line
+
+
+def doubts_line(structures: Iterable[Any]) -> str:
+    """What comes before everything else that a run says: which structures were not found, and which
+    may be wrong as a whole; empty where there are none.
+
+    Args:
+        structures: the library's `StructureResult` objects.
+    """
+    of_state: dict[str, list[str]] = {"not found": [], "doubtful": []}
+    for one in structures:
+        if one.state == "doubtful":
+            of_state["doubtful"].append(f"{one.name} (estimated Dice {one.confidence:.2f})")
+        elif one.state == "not found":
+            of_state["not found"].append(one.name)
+    lines = []
+    if names := of_state["not found"]:
+        lines.append(
+            f"NOT FOUND, left empty: {', '.join(names)}; mark a slice here if it is in the image."
+        )
+    if names := of_state["doubtful"]:
+        lines.append(f"DOUBTFUL, check it or mark a slice here: {', '.join(names)}.")
+    return " ".join(lines)

@@ -24,7 +24,7 @@ def painted_axis(
     Raises:
         InputError: a transform that is not linear.
     """
-    from FewShotSAMLib.data.slicing import find_axis
+    from FewShotSAMLib.data.drawn_planes import drawn_axis
 
     most, found = 0, None
     for layer in read_layers(segmentation_node, segment_ids, grid_of(volume_node)):
@@ -34,7 +34,7 @@ def painted_axis(
         if count > most:
             # Where it lies does not matter here, only the directions of its axes.
             drawing, _ = replace(layer.labels, voxels=painted).canonical()
-            most, found = count, find_axis(drawing.voxels, drawing.spacing)
+            most, found = count, drawn_axis(drawing.voxels, drawing.spacing)
     return found
 
 

@@ -176,11 +176,11 @@ def _label_maps(volume: Volume, layers: Sequence[Layer], order: list[str]) -> li
 
 def _painted_axis(volume: Volume, maps: Sequence[np.ndarray]) -> str:
     """One axis for all maps, from all that was painted."""
-    from FewShotSAMLib.data.slicing import find_axis
+    from FewShotSAMLib.data.drawn_planes import drawn_axis
 
     canonical, orientation = volume.canonical()
     painted = np.any([one > 0 for one in maps], axis=0)
-    return find_axis(orientation.apply(painted), canonical.spacing)
+    return drawn_axis(orientation.apply(painted), canonical.spacing)
 
 
 def _slices_of_maps(

@@ -7,7 +7,15 @@ import ast
 import pytest
 from FewShotSAMModule.panel import choices
 from FewShotSAMModule.panel.script_text import Choices, changed_options, python_text
-from FewShotSAMModule.runs.progress_text import Pace, done_line, duration, progress_line
+from FewShotSAMModule.runs.progress_text import (
+    Pace,
+    done_line,
+    doubts_line,
+    duration,
+    progress_line,
+)
+
+from FewShotSAMLib.segmentation.results import DOUBTFUL, FOUND, NOT_FOUND, StructureResult
 
 
 @pytest.mark.parametrize(
@@ -65,6 +73,20 @@ def test_done_line_says_when_nothing_was_found():
     assert "Nothing was found" in done_line({}, 3.0, "cpu", 0)
     line = done_line({1: "liver", 2: "spleen"}, 3.0, "cpu", 1)
     assert line == "Done: liver, spleen, in 3 s on cpu. Look at 1 doubtful slice below."
+
+
+def test_what_is_missing_is_said_first_and_what_is_sure_is_not_said():
+    sure, unsure, gone = (
+        StructureResult(n, name, confidence, state)
+        for n, (name, confidence, state) in enumerate(
+            [("liver", 0.9, FOUND), ("left kidney", 0.41, DOUBTFUL), ("spleen", 0.0, NOT_FOUND)]
+        )
+    )
+    assert doubts_line([]) == doubts_line([sure]) == ""
+    said = doubts_line([sure, unsure, gone])
+    assert said.startswith("NOT FOUND, left empty: spleen; mark a slice here")
+    assert "DOUBTFUL, check it or mark a slice here: left kidney (estimated Dice 0.41)." in said
+    assert "liver" not in said
 
 
 def enums():

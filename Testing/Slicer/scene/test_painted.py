@@ -55,6 +55,24 @@ def test_the_library_finds_the_same(scene):
         assert supports[0].axis == painted_axis(volume, painted)
 
 
+def test_of_outlines_in_two_views_the_largest_tell_the_direction(scene):
+    """As people paint in Slicer's four views: the trace of one plane in another is no outline."""
+    from FewShotSAMModule.scene.supports import read_supports
+
+    volume, _ = painting(scene, AXIAL, 0)
+    slicer.util.updateVolumeFromArray(
+        volume, np.random.default_rng(0).integers(0, 99, (20, 24, 24)).astype(np.int16)
+    )
+    labels = np.zeros((20, 24, 24), np.uint8)
+    labels[[5, 14], 3:21, 8:14] = 1  # axial
+    labels[:, 10:14, 11] = 1  # sagittal, and smaller
+    painted = ResultWriter(volume, {1: ONE}).commit(labels)
+    assert painted_axis(volume, painted) == "axial"
+    supports, _ = read_supports(volume, painted)
+    assert {one.axis for one in supports} == {"axial"}
+    assert supports[0].slices == (5, 14)
+
+
 def test_nothing_painted_has_no_direction(scene):
     volume, _ = painting(scene, AXIAL, 0)
     empty = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty")
