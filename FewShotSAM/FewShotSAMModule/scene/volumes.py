@@ -79,7 +79,8 @@ def look_at(node: Any, item: int | None = None) -> Look:
 
 
 def _checked(volume: Volume, modality: str) -> Volume:
-    from FewShotSAMLib.data.intensity import check_varied, detect_modality
+    from FewShotSAMLib.data.hounsfield import modality_of
+    from FewShotSAMLib.data.intensity import check_varied
 
     check_varied(volume)
     if volume.is_rgb and (volume.voxels == volume.voxels[..., :1]).all():
@@ -90,11 +91,8 @@ def _checked(volume: Volume, modality: str) -> Volume:
             note = f"{missing} voxels are not numbers or infinite; they count as background"
             volume = replace(volume, notes=(*volume.notes, note))
     # As the library finds it for a file, so that both give the same result.
-    if volume.is_rgb:
-        return replace(volume, modality="RGB")
-    if modality:
-        return replace(volume, modality=modality if modality in ("CT", "MR") else "other")
-    return replace(volume, modality=detect_modality(volume.voxels))
+    found, note = modality_of(volume.voxels, modality)
+    return replace(volume, modality=found, notes=(*volume.notes, *((note,) if note else ())))
 
 
 def grid_of(node: Any) -> Volume:

@@ -38,16 +38,21 @@ def test_the_modality_is_what_a_file_would_tell(scene):
     node.SetAttribute("DICOM.Modality", "PT")
     assert read_volume_node(node).modality == "other"
     hierarchy = scene.GetSubjectHierarchyNode()
-    node = add_volume(scene, voxels())
+    units = (voxels() * 20 - 1000).astype(np.int16)
+    node = add_volume(scene, units)
     series = hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
     hierarchy.SetItemAttribute(series, "DICOM.Modality", "CT")
     assert read_volume_node(node).modality == "CT"
+    stored = add_volume(scene, (voxels() * 30).astype(np.int16))  # without their intercept
+    stored.SetAttribute("DICOM.Modality", "CT")
+    seen = read_volume_node(stored)
+    assert seen.modality == "other" and "no Hounsfield units" in seen.notes[-1]
     import slicer
 
-    units = slicer.vtkCodedEntry()
-    units.SetValueSchemeMeaning("[hnsf'U]", "UCUM", "Hounsfield unit")
-    node = add_volume(scene, voxels())
-    node.SetVoxelValueUnits(units)
+    entry = slicer.vtkCodedEntry()
+    entry.SetValueSchemeMeaning("[hnsf'U]", "UCUM", "Hounsfield unit")
+    node = add_volume(scene, units)
+    node.SetVoxelValueUnits(entry)
     assert read_volume_node(node).modality == "CT"
 
 
