@@ -27,6 +27,7 @@ except ImportError:  # a source checkout, where it lies one folder up
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from FewShotSAMModule.runs import logic as runs
+from FewShotSAMModule.runs import many
 from FewShotSAMModule.runs.sample_abdomen import register_sample_data
 
 
@@ -150,9 +151,10 @@ def _editor_node() -> Any:
 class FewShotSAMLogic(ScriptedLoadableModuleLogic):
     """Segmentation for the console, scripts and other modules, with and without a window.
 
-    `segment` fills a volume from one painted slice, `segment_slice` does one slice; `help()` of
-    each says every parameter, and they have the library's names and defaults. For example, with a
-    structure painted on one slice in the segmentation "Segmentation" of the volume "CT":
+    `segment` fills a volume from one painted slice, `segment_slice` does one slice, and
+    `segment_many` (or `segmentMany`) many volumes by saved supports. `help()` of each says every
+    parameter, and they have the library's names and defaults. For example, with a structure
+    painted on one slice in the segmentation "Segmentation" of the volume "CT":
 
         from FewShotSAM import FewShotSAMLogic
         volume = slicer.util.getNode("CT")
@@ -174,6 +176,7 @@ class FewShotSAMLogic(ScriptedLoadableModuleLogic):
 
     segment = staticmethod(runs.segment)
     segment_slice = staticmethod(runs.segment_slice)
+    segment_many = segmentMany = staticmethod(many.segment_many)
     worker = staticmethod(runs.shared_worker)
 
     def close(self) -> None:

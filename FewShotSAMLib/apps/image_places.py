@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..data.errors import InputError
 from ..data.files import DICOM, PICTURES, VOLUMES, extension, is_dicom_file
+from .links import real_path
 
 FEWEST_SLICES = 3  # a DICOM series with fewer images is a localiser or a screen shot
 _NOT_IMAGES = {"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO"}
@@ -45,20 +46,21 @@ def find_places(
     Raises:
         InputError: an input is not there.
     """
-    skipped = {path.resolve() for path in leave_out}
+    skipped = frozenset(real_path(path) for path in leave_out)
     found: dict[tuple[Path, str], Place] = {}
     for root in inputs:
         if not root.exists():
             raise InputError(f"{root}: no such file or folder")
         files = [root] if root.is_file() else list(_files_below(root, skipped))
         for place in _places(root, files, tell):
-            found.setdefault((place.files[0].resolve(), place.series), place)
+            found.setdefault((real_path(place.files[0]), place.series), place)
     return list(found.values())
 
 
-def _files_below(folder: Path, skipped: set[Path]) -> Iterator[Path]:
+def _files_below(folder: Path, skipped: frozenset[Path]) -> Iterator[Path]:
+    skipped |= {real_path(folder)}  # a link in it may lead back to it
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.resolve() in skipped:
+        if path.name.startswith(".") or real_path(path) in skipped:
             continue
         if path.is_dir():
             yield from _files_below(path, skipped)

@@ -11,13 +11,17 @@ import argparse
 import errno
 import importlib
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn, TextIO
 
 from ..version import __version__
+from .interrupts import answering
 
 # A command's module offers `add_arguments(parser)` and `run(args) -> int`. Modules import torch
 # and the like only when they run, so that help comes at once.
@@ -46,6 +50,26 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status. Never raises for bad input."""
+    with _open_streams():
+        return _with_streams(arguments)
+
+
+@contextmanager
+def _open_streams() -> Iterator[None]:
+    """A service may have closed them; what is printed then goes nowhere."""
+    closed = [name for name in ("stdout", "stderr") if getattr(sys, name) is None]
+    with ExitStack() as opened:
+        for name in closed:
+            nowhere = opened.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, nowhere)
+        try:
+            yield
+        finally:
+            for name in closed:
+                setattr(sys, name, None)
+
+
+def _with_streams(arguments: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Names and paths are printed as they are, whatever the terminal's code page.
         if hasattr(stream, "reconfigure"):
@@ -54,8 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _run(arguments)
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # else Python finds out on its way out, and says it its own way
+            sys.stdout.flush()  # else Python finds out on its way out, and says it its own way
     except OSError as error:
         unread = _nobody_reads(error)
         status = UNREAD if unread else _failed(error, UNUSABLE, debug=False)
@@ -64,12 +87,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    args = command_parser().parse_args(arguments)
     try:
-        return _module(args.command).run(args)
+        with answering(signal.default_int_handler):
+            args = command_parser().parse_args(arguments)
+            return _answered(args)
     except KeyboardInterrupt:
         _complain("cancelled; nothing was written")
         return CANCELLED
+
+
+def _answered(args: argparse.Namespace) -> int:
+    try:
+        return _module(args.command).run(args)
     except (ValueError, OSError) as error:
         if _nobody_reads(error):
             raise

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import InputError
+from .links import real_path
 
 
 def check_destination(path: Path, kinds: Sequence[str], inputs: Iterable[Path]) -> Path:
@@ -29,7 +30,8 @@ def check_destination(path: Path, kinds: Sequence[str], inputs: Iterable[Path]) 
     if not path.parent.is_dir():
         raise InputError(f"{path}: the folder {path.parent} is not there; make it first")
     for source in inputs:
-        if path.resolve() == source.resolve() or (path.exists() and path.samefile(source)):
+        same = real_path(path) == real_path(source)
+        if same or (path.exists() and source.exists() and path.samefile(source)):
             raise InputError(f"{path}: is an input and is not overwritten; name another file")
     _check_writable(path)
     return path

@@ -1,8 +1,7 @@
-"""A bar on standard error, and Ctrl-C that stops the work between two steps."""
+"""A bar on standard error, and Ctrl-C (or SIGTERM) that stops the work between two steps."""
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..segmentation.results import Cancelled, Progress
+from .interrupts import answering
 
 
 class ProgressBar:
@@ -56,13 +56,12 @@ def showing_progress() -> Iterator[tuple[ProgressBar, threading.Event]]:
         cancel.set()
 
     bar = ProgressBar()
-    before = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield bar, cancel
+        with answering(interrupt):
+            yield bar, cancel
     except Cancelled:
         pass
     finally:
-        signal.signal(signal.SIGINT, before)
         bar.close()
     if cancel.is_set():
         raise KeyboardInterrupt

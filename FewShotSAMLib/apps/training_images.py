@@ -12,6 +12,7 @@ from ..data.errors import InputError
 from ..data.files import DICOM, VOLUMES, extension, is_dicom_file
 from ..data.reading import read_volume
 from ..data.volume import Volume
+from .links import real_path
 
 FEWEST_VALUES = 32  # a volume of whole numbers with fewer different ones is taken for labels
 
@@ -48,13 +49,17 @@ def _places(paths: Sequence[Path]) -> Iterator[tuple[Path, str | None]]:
     seen: set[Path] = set()
     for path in paths:
         for found, series in _below(path) if path.is_dir() else [(path, None)]:
-            key = found.resolve() / (series or "")
+            key = real_path(found) / (series or "")
             if key not in seen:
                 seen.add(key)
                 yield found, series
 
 
-def _below(folder: Path) -> Iterator[tuple[Path, str | None]]:
+def _below(
+    folder: Path, above: frozenset[Path] = frozenset()
+) -> Iterator[tuple[Path, str | None]]:
+    """All below a folder; `above` are those that it lies in, to which a link may lead back."""
+    above |= {real_path(folder)}
     entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     files = [p for p in entries if p.is_file()]
     if any(_is_dicom(p) for p in files):
@@ -63,8 +68,8 @@ def _below(folder: Path) -> Iterator[tuple[Path, str | None]]:
         yield from ((folder, str(n + 1) if number > 1 else None) for n in range(number))
         return
     for path in entries:
-        if path.is_dir():
-            yield from _below(path)
+        if path.is_dir() and real_path(path) not in above:
+            yield from _below(path, above)
         elif _is_volume(path):
             yield path, None
 

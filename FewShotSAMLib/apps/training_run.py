@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..data.errors import InputError
 from ..training.run_log import print_row
+from .interrupts import answering
 from .outputs import write_text
 
 if TYPE_CHECKING:
@@ -99,8 +99,5 @@ def stopping() -> Iterator[Callable[[], bool]]:
         pressed.append(True)
         print("fewshotsam: stopping after this volume or step", file=sys.stderr, flush=True)
 
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
+    with answering(interrupt):
         yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)

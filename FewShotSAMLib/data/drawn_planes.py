@@ -13,6 +13,8 @@ from .slicing import AXES, GRID_AXIS, find_axis
 # A voxel belongs to an outline of a plane where the drawing reaches this many times further along
 # the plane's two directions than across it.
 _FLAT = 2
+# And at least so many voxels: a speck of 2 x 2 x 1 voxels is flat by chance, not an outline.
+_LEAST = 4
 # A slice is a trace where so much of it belongs to outlines of other planes.
 _TRACE = 0.7
 # Smallest outline, of the largest one, where traces are told from outlines.
@@ -56,7 +58,11 @@ def find_outlines(mask: np.ndarray) -> dict[str, Outlines]:
     places = corner + np.argwhere(np.asarray(mask)[box])
     runs = np.stack([_run_lengths(places, n) for n in range(3)], axis=1)
     thin = np.stack(
-        [_FLAT * runs[:, n] <= np.delete(runs, n, axis=1).min(axis=1) for n in range(3)], axis=1
+        [
+            np.maximum(_FLAT * runs[:, n], _LEAST) <= np.delete(runs, n, axis=1).min(axis=1)
+            for n in range(3)
+        ],
+        axis=1,
     )
     own = {axis: _own_area(places, thin, 2 - GRID_AXIS[axis]) for axis in AXES}
     least = _SMALLEST * max(area.max() for area in own.values())

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
 
 
-__all__ = ["forget_sources", "segment", "segment_slice", "shared_worker"]
+__all__ = ["forget_sources", "redraw", "segment", "segment_slice", "shared_worker"]
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _slice_work(
 
 def _waited(run: Run) -> Run:
     """The run, over and well."""
-    run.wait(_tick())
+    run.wait(redraw())
     return run.check()
 
 
@@ -245,7 +245,7 @@ def _region(source: Source, asked: tuple[int, int] | None) -> tuple[int, int, in
     return 2 - orientation.permutation[GRID_AXIS[source.supports[0].axis]], *asked
 
 
-def _tick() -> Callable[[], None] | None:
+def redraw() -> Callable[[], None] | None:
     """Lets the application redraw, where there is one."""
     application = getattr(slicer, "app", None)
     return None if application is None else application.processEvents

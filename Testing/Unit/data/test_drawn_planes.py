@@ -149,3 +149,12 @@ def test_planes_that_a_thick_brush_painted(thickness):
     mask = painted(body(), axial=axial, coronal=coronal)
     assert outlined_slices(mask, "axial") == tuple(axial)
     assert outlined_slices(mask, "coronal") == tuple(coronal)
+
+
+@pytest.mark.parametrize("size", [(2, 2, 1), (3, 2, 1), (3, 3, 1), (2, 1, 3)])
+def test_a_speck_is_outlined_along_every_axis(size):
+    """A nerve of two pixels on two slices is no trace of an outline in another plane."""
+    mask = np.zeros((9, 9, 9), bool)
+    mask[3 : 3 + size[0], 3 : 3 + size[1], 3 : 3 + size[2]] = True
+    for axis, count in zip(("axial", "coronal", "sagittal"), size):
+        assert outlined_slices(mask, axis) == tuple(range(3, 3 + count)), axis

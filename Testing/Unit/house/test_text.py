@@ -68,6 +68,12 @@ def test_readme_shows_pictures_that_are_there_and_its_limits():
     assert "not a medical device" in README
 
 
+def test_the_readme_is_short_and_leads_to_every_page():
+    assert README.count("\n") <= 130
+    led = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", README))
+    assert led | {"index.md"} == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
 def test_clone_stays_small():
     sizes = [path.stat().st_size for path in (ROOT / "Resources").rglob("*") if path.is_file()]
     assert max(sizes) <= 10_000_000

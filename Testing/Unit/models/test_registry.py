@@ -51,9 +51,9 @@ def test_names_are_presets_and_models_of_the_catalogue():
         assert preset.model in model_names() and preset.features in feature_names()
 
 
-def test_the_readmes_table_is_the_catalogues():
+def test_the_pages_table_is_the_catalogues():
     known = catalogue()
-    text = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
     rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]]
             for line in text.splitlines() if line.startswith("| `")]  # fmt: skip
     listed = {row[0]: row[1:4] for row in rows if row[0] in known.presets}

@@ -1,0 +1,186 @@
+"""The same support on many volumes of the scene, one after the other in the one warm process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from FewShotSAMLib import InputError
+
+from . import logic
+from .job import CANCELLED, FAILED, RUNNING, WAITING
+from .run import Run
+
+if TYPE_CHECKING:
+    from FewShotSAMLib import Support
+    from FewShotSAMLib.segmentation.results import Progress
+
+OVER = "over"
+
+
+class ManyRuns:
+    """Runs of several volumes. Poll it from a timer until it is `over`.
+
+    A volume that fails does not keep the others from being segmented; what is done stays when the
+    rest is cancelled.
+
+    Attributes:
+        state: "waiting", "running", "cancelled" or "over".
+        runs: of the volumes that were begun, in their order; the last may be on its way.
+        failed: volume's name -> why it was not segmented, in one line.
+
+    Args:
+        volume_nodes: the volumes.
+        begin: starts the run of a volume; an InputError of its is that volume's failure.
+        callback: called with each run when it is over.
+    """
+
+    def __init__(
+        self,
+        volume_nodes: Sequence[Any],
+        begin: Callable[[Any], Run],
+        callback: Callable[[Run], None] | None = None,
+    ) -> None:
+        self.state = WAITING
+        self.runs: list[Run] = []
+        self.failed: dict[str, str] = {}
+        self._left, self._begin, self._callback = list(volume_nodes), begin, callback
+        self._count = len(self._left)
+        self._now: Run | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether no volume is left, or the rest was cancelled."""
+        return self.state in (OVER, CANCELLED)
+
+    @property
+    def nodes(self) -> list[Any]:
+        """The segmentation nodes that were made, in the order of their volumes."""
+        return [run.node for run in self.runs if run.node is not None]
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many volumes are behind it, and how many there are."""
+        return self._count - len(self._left) - (self._now is not None), self._count
+
+    def poll(self) -> None:
+        """Takes in what has arrived, and begins the next volume when one is done."""
+        if self.over:
+            return
+        if self._now is None:
+            self._next()
+            return
+        self._now.poll()
+        if self._now.over:
+            self._note(self._now)
+            self._now = None
+
+    def _next(self) -> None:
+        if not self._left:
+            self.state = OVER
+            return
+        self.state, node = RUNNING, self._left.pop(0)
+        if node.GetScene() is None:
+            self._fail(node, "was removed before its turn")
+            return
+        try:
+            self._now = self._begin(node)
+        except InputError as problem:
+            self._fail(node, str(problem))
+        else:
+            self.runs.append(self._now)
+
+    def _note(self, run: Run) -> None:
+        if run.state == FAILED:
+            self._fail(run.volume_node, run.message)
+        elif run.state == CANCELLED:
+            self._left.clear()
+            self.state = CANCELLED
+        if self._callback is not None:
+            self._callback(run)
+
+    def _fail(self, node: Any, line: str) -> None:
+        """Two volumes of one name are told apart by their ids."""
+        name = node.GetName() or node.GetID() or "volume"
+        self.failed[f"{name} ({node.GetID()})" if name in self.failed else name] = line
+
+    def cancel(self) -> None:
+        """Gives up the volume at hand, which is then as it was, and those that wait."""
+        self._left.clear()
+        if self._now is not None:
+            self._now.cancel()
+        elif not self.over:
+            self.state = CANCELLED
+
+    def wait(self, tick: Callable[[], None] | None = None) -> None:
+        """Polls until it is over.
+
+        Args:
+            tick: called after every poll, to let an application redraw.
+
+        Raises:
+            KeyboardInterrupt: and whatever else `tick` or a callback raises; the run at hand was
+                ended, what was done before it stays.
+        """
+        try:
+            while not self.over:
+                self.poll()
+                if tick is not None:
+                    tick()
+        except BaseException:
+            self._left.clear()
+            if self._now is not None:
+                self._now.abandon()
+            self.state = CANCELLED
+            raise
+
+
+def segment_many(
+    volume_nodes: Sequence[Any],
+    supports: Sequence[Support | str | Path] | Support | str | Path,
+    *,
+    progress: Callable[[int, int, Progress], None] | None = None,
+    callback: Callable[[Run], None] | None = None,
+    wait: bool = True,
+    **options: Any,
+) -> ManyRuns:
+    """Segments many volumes by the same supports, each into a segmentation of its own.
+
+    Args:
+        volume_nodes: scalar or colour volume nodes of the scene.
+        supports: `FewShotSAMLib.Support` objects or saved files, of any patient.
+        progress: called with how many volumes are done, how many there are, and the `Progress`
+            of the one at hand.
+        callback: called with each volume's `Run` when it is over.
+        wait: True returns when all are segmented; False returns at once, to be polled.
+        options: what else `segment` takes, such as `model`, `method`, `device` or `strategy`.
+
+    Returns:
+        The runs, with `nodes` and `failed`.
+
+    Raises:
+        InputError: no volume, no support or one that cannot be used, or an option that is of one
+            volume.
+    """
+    from FewShotSAMLib import Support
+
+    alone = isinstance(supports, str | Path | Support)
+    nodes, given = list(volume_nodes), [supports] if alone else list(supports)
+    if not nodes or not given:
+        raise InputError("segment_many needs at least one volume and one support")
+    given = [one if isinstance(one, Support) else Support.load(one) for one in given]
+    if of_one := sorted({"into", "range", "item", "before_change"} & options.keys()):
+        raise InputError(f"segment_many: {of_one[0]} is of one volume; use segment for it")
+
+    def begin(node: Any) -> Run:
+        def tell(one: Progress) -> None:
+            if progress is not None:
+                progress(*many.progress, one)
+
+        return logic.segment(node, supports=given, progress=tell, wait=False, **options)
+
+    many = ManyRuns(nodes, begin, callback)
+    if wait:
+        many.wait(logic.redraw())
+    return many

@@ -1,0 +1,34 @@
+"""Ctrl-C, and what services, containers and schedulers send to end a program: one answer to all."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+# SIGTERM from services and schedulers, SIGBREAK (Ctrl-Break) on Windows.
+_TO_END = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
+)
+
+
+@contextmanager
+def answering(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """All of them go to `handler` meanwhile; as before afterwards. One that is ignored, as Ctrl-C
+    is by what a shell runs in the background, stays so. Other threads than the main one are told of
+    no signals: there nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, handler)
+        for number in _TO_END if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            # None: set by something that is not Python's
+            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
