@@ -1,5 +1,6 @@
 # make demo   installs the library and segments a generated abdomen from one marked slice
 # make test   installs everything the tests need and runs all of them
+# make fuzz   reads 2000 damaged files, each in a process that may fail
 #
 # PYTHON  the interpreter that makes the environment (3.10 or newer)
 # VENV    where the environment lies
@@ -17,7 +18,7 @@ MADE   := $(VENV)/.made
 DEMO   := $(VENV)/.installed-for-demo
 TESTED := $(VENV)/.installed-for-test
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint fuzz clean
 
 demo: $(DEMO)
 	$(BIN)/fewshotsam demo --out demo
@@ -46,6 +47,9 @@ $(TESTED): $(DEMO) Makefile
 	$(PIP) install --editable ".[test,models,docs]"
 	$(if $(SAM2),$(PIP) install --no-build-isolation --no-deps "$(SAM2)")
 	@touch $@
+
+fuzz: $(TESTED)
+	$(BIN)/python Testing/Benchmarks/fuzz_readers.py --inputs 2000
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info

@@ -33,6 +33,13 @@ _PACKINGS = {
     "raw": "", "txt": "text", "text": "text", "ascii": "text", "hex": "text",
     "gz": "gzip", "gzip": "gzip", "bz2": "bzip2", "bzip2": "bzip2",
 }  # fmt: skip
+# As they are written without spaces. ITK's reader ends the program over a long line of another.
+_FIELDS = frozenset(
+    "axismaxs axismins blocksize byteskip centerings centers content datafile dimension encoding "
+    "endian kinds labels lineskip max measurementframe min number oldmax oldmin sampleunits sizes "
+    "space spacedimension spacedirections spaceorigin spaceunits spacings thicknesses type "
+    "units".split()
+)
 _VECTOR = re.compile(r"none|\(([^()]*)\)")
 
 
@@ -62,9 +69,11 @@ def _fields(path: Path, read_line, tell) -> tuple[dict[str, str], list[str]]:  #
             raise InputError(f"{path}: its header is too long; it is damaged")
         if _is_list(fields):
             listed.append(text.strip())
-        elif ":=" not in text.split(": ", 1)[0] and ":" in text and not text.startswith("#"):
+        elif ":=" not in text.split(": ", 1)[0] and not text.startswith(("#", "NRRD000")):
             name, _, value = text.partition(":")
-            name = name.strip().lower().replace("datafile", "data file").replace(" ", "")
+            name = name.strip().lower().replace(" ", "")
+            if name not in _FIELDS:
+                raise InputError(f"{path}: its header has a line that says nothing; it is damaged")
             fields[name] = value.strip()
     fields[""] = str(tell())
     return fields, listed
