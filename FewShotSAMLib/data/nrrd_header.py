@@ -34,12 +34,13 @@ _PACKINGS = {
     "gz": "gzip", "gzip": "gzip", "bz2": "bzip2", "bzip2": "bzip2",
 }  # fmt: skip
 # As they are written without spaces. ITK's reader ends the program over a long line of another.
-_FIELDS = frozenset(
-    "axismaxs axismins blocksize byteskip centerings centers content datafile dimension encoding "
-    "endian kinds labels lineskip max measurementframe min number oldmax oldmin sampleunits sizes "
-    "space spacedimension spacedirections spaceorigin spaceunits spacings thicknesses type "
-    "units".split()
-)
+_FIELDS = {
+    "axismaxs", "axismins", "blocksize", "byteskip", "centerings", "centers", "content",
+    "datafile", "dimension", "encoding", "endian", "kinds", "labels", "lineskip", "max",
+    "measurementframe", "min", "number", "oldmax", "oldmin", "sampleunits", "sizes", "space",
+    "spacedimension", "spacedirections", "spaceorigin", "spaceunits", "spacings", "thicknesses",
+    "type", "units",
+}  # fmt: skip
 _VECTOR = re.compile(r"none|\(([^()]*)\)")
 
 
@@ -65,15 +66,16 @@ def _fields(path: Path, read_line, tell) -> tuple[dict[str, str], list[str]]:  #
     fields, listed = {}, []
     while (line := read_line(_LONGEST)) and line.strip(b"\r\n"):
         text = line.decode("utf-8", "surrogateescape").strip("\r\n")
-        if tell() > _LONGEST:
-            raise InputError(f"{path}: its header is too long; it is damaged")
+        if tell() > _LONGEST or "\0" in text:
+            what = "holds a zero byte" if "\0" in text else "is too long"
+            raise InputError(f"{path}: its header {what}; it is damaged")
         if _is_list(fields):
             listed.append(text.strip())
         elif ":=" not in text.split(": ", 1)[0] and not text.startswith(("#", "NRRD000")):
             name, _, value = text.partition(":")
             name = name.strip().lower().replace(" ", "")
             if name not in _FIELDS:
-                raise InputError(f"{path}: its header has a line that says nothing; it is damaged")
+                raise InputError(f"{path}: its header has a line that is no field; it is damaged")
             fields[name] = value.strip()
     fields[""] = str(tell())
     return fields, listed

@@ -34,9 +34,9 @@ def test_damaged_files_do_no_harm(tmp_path):
     assert any(one.said.startswith(REFUSED) for one in found)
 
 
-@pytest.mark.parametrize("number", [2139, 2869])
+@pytest.mark.parametrize("number", [2139, 2869, 5149])
 def test_what_once_ended_the_process_is_refused(tmp_path, number):
-    """A long line of an NRRD header that is no field."""
+    """A long line of an NRRD header that is no field, or has zero bytes."""
     (one,) = outcomes(number, 1, tmp_path)
     assert one.kind == "support.nrrd" and one.said.startswith(REFUSED), one.said
 
