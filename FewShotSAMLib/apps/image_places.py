@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..data.errors import InputError
 from ..data.files import DICOM, PICTURES, VOLUMES, extension, is_dicom_file
-from .links import real_path
+from ..data.links import real_path
 
 FEWEST_SLICES = 3  # a DICOM series with fewer images is a localiser or a screen shot
 _NOT_IMAGES = {"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO"}

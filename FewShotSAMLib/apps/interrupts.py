@@ -15,6 +15,26 @@ _TO_END = tuple(
 
 
 @contextmanager
+def asked_to_stop(tell: Callable[[], object] | None = None) -> Iterator[threading.Event]:
+    """An event that the first of them sets; a second one raises KeyboardInterrupt.
+
+    Args:
+        tell: called when the event is set.
+    """
+    asked = threading.Event()
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        if tell is not None:
+            tell()
+
+    with answering(interrupt):
+        yield asked
+
+
+@contextmanager
 def answering(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     """All of them go to `handler` meanwhile; as before afterwards. One that is ignored, as Ctrl-C
     is by what a shell runs in the background, stays so. Other threads than the main one are told of

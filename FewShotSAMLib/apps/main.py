@@ -149,10 +149,9 @@ def _nobody_reads(error: Exception) -> bool:
     return any(not _can_flush(stream) for stream in (sys.stdout, sys.stderr))
 
 
-def _can_flush(stream: TextIO | None) -> bool:
+def _can_flush(stream: TextIO) -> bool:
     try:
-        if stream is not None:
-            stream.flush()
+        stream.flush()
     except OSError:
         return False
     return True

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import InputError
-from .links import real_path
+from ..data.links import real_path
 
 
 def check_destination(path: Path, kinds: Sequence[str], inputs: Iterable[Path]) -> Path:

@@ -6,13 +6,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from tqdm import tqdm
 
 from ..segmentation.results import Cancelled, Progress
-from .interrupts import answering
+from .interrupts import asked_to_stop
 
 
 class ProgressBar:
@@ -48,16 +47,9 @@ def showing_progress() -> Iterator[tuple[ProgressBar, threading.Event]]:
     Raises:
         KeyboardInterrupt: at the end, where the event was set meanwhile.
     """
-    cancel = threading.Event()
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        if cancel.is_set():
-            raise KeyboardInterrupt
-        cancel.set()
-
     bar = ProgressBar()
     try:
-        with answering(interrupt):
+        with asked_to_stop() as cancel:
             yield bar, cancel
     except Cancelled:
         pass

@@ -10,9 +10,9 @@ import numpy as np
 from ..data.dicom import find_series
 from ..data.errors import InputError
 from ..data.files import DICOM, VOLUMES, extension, is_dicom_file
+from ..data.links import real_path
 from ..data.reading import read_volume
 from ..data.volume import Volume
-from .links import real_path
 
 FEWEST_VALUES = 32  # a volume of whole numbers with fewer different ones is taken for labels
 

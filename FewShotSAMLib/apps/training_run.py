@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..data.errors import InputError
 from ..training.run_log import print_row
-from .interrupts import answering
+from .interrupts import asked_to_stop
 from .outputs import write_text
 
 if TYPE_CHECKING:
@@ -91,13 +91,9 @@ def _tensorboard(folder: Path) -> SummaryWriter:
 @contextlib.contextmanager
 def stopping() -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C was pressed; a second one stops at once."""
-    pressed: list[bool] = []
 
-    def interrupt(_signal: int, _frame: object) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(True)
+    def tell() -> None:
         print("fewshotsam: stopping after this volume or step", file=sys.stderr, flush=True)
 
-    with answering(interrupt):
-        yield lambda: bool(pressed)
+    with asked_to_stop(tell) as asked:
+        yield asked.is_set

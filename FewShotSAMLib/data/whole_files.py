@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from .errors import InputError
 from .file_kinds import extension
+from .links import real_path
 
 _LEFTOVER = re.compile(r"\.fewshotsam-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.")
 _OLD = 7 * 24 * 3600  # seconds after which what another computer began counts as left
@@ -28,10 +29,7 @@ def written_path(path: Path) -> Path:
     """
     if not path.is_symlink():
         return path
-    try:
-        target = path.resolve()
-    except (OSError, RuntimeError):  # the second before Python 3.13
-        target = path
+    target = real_path(path)
     if target.is_symlink():
         raise InputError(f"{path}: is a link that leads to itself; remove it")
     if not target.parent.is_dir():

@@ -117,7 +117,7 @@ def another_patient(
         angle=anatomy.angle + randn(b, k) * 0.15 * shape * inside,
         slope=anatomy.slope + randn(b, k, 2) * 0.05 * shape[..., None],
         bend=anatomy.bend + randn(b, k) * 0.12 * shape * inside,
-        wave=anatomy.wave + randn(b, k, 2, 3) * 0.4 * shape.view(b, 1, 1, 1),
+        wave=anatomy.wave + randn(b, k, 2, 3) * 0.4 * column(shape),
         phase=anatomy.phase + randn(b, k, 2) * 0.8 * shape[..., None],
     )
 
@@ -217,7 +217,7 @@ def picture_plane(
     cos, sin = torch.cos(turn).view(-1, 1, 1), torch.sin(turn).view(-1, 1, 1)
     px = (cos * x + sin * y) * scale[:, 0].view(-1, 1, 1) + shift[:, 0].view(-1, 1, 1)
     py = (cos * y - sin * x) * scale[:, 1].view(-1, 1, 1) + shift[:, 1].view(-1, 1, 1)
-    warp = _elastic(count, size, generator, device) * spread.view(-1, 1, 1, 1)
+    warp = _elastic(count, size, generator, device) * column(spread)
     return px + warp[:, 0], py + warp[:, 1]
 
 
@@ -227,6 +227,11 @@ def _elastic(
     """(count, 2, size, size) smooth displacements, large and small ones."""
     wide = smooth_noise(count, 2, size, 5, generator, device) * 0.035
     return wide + smooth_noise(count, 2, size, 12, generator, device) * 0.010
+
+
+def column(values: Tensor) -> Tensor:
+    """(B,) or (B, 1) -> (B, 1, 1, 1), one value for each of B pictures."""
+    return values.view(-1, 1, 1, 1)
 
 
 def smooth_noise(

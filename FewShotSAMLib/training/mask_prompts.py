@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .anatomy import smooth_noise, sources
+from .anatomy import column, smooth_noise, sources
 
 STRIDE = 4  # pixels of a picture per pixel of a mask prompt
 _STEEP, _SURE = 2.0, 0.02  # of a plan's logits, as the product makes them
@@ -26,12 +26,12 @@ def mask_prompts(
     rand, _ = sources(generator, truth.device)
     b, seen = len(truth), F.avg_pool2d(truth[:, None], STRIDE)
     carried = F.avg_pool2d(support[:, None], STRIDE)
-    sharp = (3 + 9 * rand(b)).view(b, 1, 1, 1)
+    sharp = column(3 + 9 * rand(b))
     planned = ~neighbours & (rand(b) < 0.7)
     worn = _worn(seen, generator)
-    worn = torch.where(_column(neighbours & (rand(b) < 0.75)), carried, worn)
+    worn = torch.where(column(neighbours & (rand(b) < 0.75)), carried, worn)
     return torch.where(
-        _column(planned), _plans(seen, carried, generator), (worn * 2 - 1) * sharp
+        column(planned), _plans(seen, carried, generator), (worn * 2 - 1) * sharp
     )
 
 
@@ -41,9 +41,9 @@ def _worn(seen: Tensor, generator: torch.Generator) -> Tensor:
     rand, _ = sources(generator, device)
     soft = F.avg_pool2d(_moved(seen, generator), 5, 1, 2)
     noise = smooth_noise(b, 1, seen.shape[-1], 8, generator, device)
-    noise = noise * (0.35 * rand(b)).view(b, 1, 1, 1)
-    level = (0.25 + 0.5 * rand(b)).view(b, 1, 1, 1)
-    return torch.where(_column(rand(b) < 0.35), seen, (soft + noise > level).float())
+    noise = noise * column(0.35 * rand(b))
+    level = column(0.25 + 0.5 * rand(b))
+    return torch.where(column(rand(b) < 0.35), seen, (soft + noise > level).float())
 
 
 def _plans(seen: Tensor, carried: Tensor, generator: torch.Generator) -> Tensor:
@@ -52,7 +52,7 @@ def _plans(seen: Tensor, carried: Tensor, generator: torch.Generator) -> Tensor:
     b, device = len(seen), seen.device
     rand, _ = sources(generator, device)
     missing = (seen.flatten(1).amax(1) <= 0) & (rand(b) < 0.67)
-    place = torch.where(_column(missing), carried, seen)
+    place = torch.where(column(missing), carried, seen)
     place = _spread(_cut(_warped(place, generator), generator), generator)
     return _STEEP * torch.logit(place, _SURE)
 
@@ -61,8 +61,8 @@ def _warped(masks: Tensor, generator: torch.Generator) -> Tensor:
     """Displaced by smooth fields, as a coarse registration errs."""
     b, side, device = len(masks), masks.shape[-1], masks.device
     rand, _ = sources(generator, device)
-    wide = smooth_noise(b, 2, side, 3, generator, device) * (0.09 * rand(b)).view(b, 1, 1, 1)
-    fine = smooth_noise(b, 2, side, 8, generator, device) * (0.04 * rand(b)).view(b, 1, 1, 1)
+    wide = smooth_noise(b, 2, side, 3, generator, device) * column(0.09 * rand(b))
+    fine = smooth_noise(b, 2, side, 8, generator, device) * column(0.04 * rand(b))
     line = (torch.arange(side, device=device) + 0.5) / side * 2 - 1
     y, x = torch.meshgrid(line, line, indexing="ij")
     grid = torch.stack([x, y], -1) + (wide + fine).permute(0, 2, 3, 1)
@@ -87,7 +87,7 @@ def _cut(masks: Tensor, generator: torch.Generator) -> Tensor:
     lobes = (smooth_noise(b, 1, side, 5, generator, device) > 0).float()
     longer = torch.maximum(masks, grown * lobes)
     return torch.where(
-        _column(kind < 0.33), masks * kept, torch.where(_column(kind < 0.5), longer, masks)
+        column(kind < 0.33), masks * kept, torch.where(column(kind < 0.5), longer, masks)
     )
 
 
@@ -98,8 +98,8 @@ def _spread(masks: Tensor, generator: torch.Generator) -> Tensor:
     narrow = F.avg_pool2d(masks, 3, 1, 1)
     reach = 2 * (side // 32) + 1
     wide = F.avg_pool2d(F.avg_pool2d(masks, reach, 1, reach // 2), reach, 1, reach // 2)
-    share = rand(b).view(b, 1, 1, 1)
-    return (narrow + (wide - narrow) * share) * (0.6 + 0.4 * rand(b)).view(b, 1, 1, 1)
+    share = column(rand(b))
+    return (narrow + (wide - narrow) * share) * column(0.6 + 0.4 * rand(b))
 
 
 def _moved(masks: Tensor, generator: torch.Generator) -> Tensor:
@@ -112,8 +112,3 @@ def _moved(masks: Tensor, generator: torch.Generator) -> Tensor:
     theta[:, :, 2] = randn(b, 2) * 0.3 * extent[:, None]
     grid = F.affine_grid(theta, masks.shape, align_corners=False)
     return F.grid_sample(masks, grid, align_corners=False)
-
-
-def _column(chosen: Tensor) -> Tensor:
-    """(B,) -> (B, 1, 1, 1)."""
-    return chosen.view(-1, 1, 1, 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .anatomy import Draw, smooth_noise, sources
+from .anatomy import Draw, column, smooth_noise, sources
 from .body_plans import TISSUES
 
 LAYERS = 5  # of texture
@@ -76,7 +76,7 @@ def _texture(tissue: Tensor, rand: Draw) -> Tensor:
 
 def another_scan(look: Appearance, generator: torch.Generator, strength: Tensor) -> Appearance:
     """The same protocol on another person; strength (B,), 0 changes nothing, 1 is usual."""
-    rand, randn = sources(generator, look.brightness.device)
+    _, randn = sources(generator, look.brightness.device)
     noise = randn(*look.brightness.shape)
     noise[:, 0] = 0
     # One curve for all tissues keeps which is brighter; the noise may exchange two that are alike.
@@ -146,7 +146,7 @@ def render(
     b, h, _ = labels.shape
     picture = _blurred(_textured(labels, look, generator).clamp(min=0), scanner.blur)
     shade = smooth_noise(b, 1, h, 2, generator, labels.device)
-    picture = picture * torch.exp(shade * _column(scanner.shade))
+    picture = picture * torch.exp(shade * column(scanner.shade))
     picture = _noisy(picture, look.speckle, scanner, generator)
     picture = _coarse(_ringing(picture, scanner.frequencies), scanner.coarse)
     return _windowed(picture, look.inverted, scanner)
@@ -176,10 +176,10 @@ def _noisy(
         torch.randn(picture.shape, generator=generator, device=picture.device) for _ in range(2)
     )
     spots = F.avg_pool2d(spots, 3, 1, 1) * 2
-    picture = picture * (1 + spots * _column(speckle))
-    level = _column(scanner.noise)
+    picture = picture * (1 + spots * column(speckle))
+    level = column(scanner.noise)
     rician = torch.sqrt((picture + grain * level) ** 2 + (grain.flip(2) * level) ** 2)
-    return torch.where(_column(scanner.rician), rician, picture + grain * level)
+    return torch.where(column(scanner.rician), rician, picture + grain * level)
 
 
 def _ringing(picture: Tensor, frequencies: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ def _ringing(picture: Tensor, frequencies: Tensor) -> Tensor:
     if some.numel():
         spectrum = torch.fft.rfft(picture[some], dim=-1)
         line = torch.linspace(0, 1, spectrum.shape[-1], device=picture.device)
-        spectrum = spectrum * (line < _column(frequencies[some]))
+        spectrum = spectrum * (line < column(frequencies[some]))
         cut = torch.fft.irfft(spectrum, n=picture.shape[-1], dim=-1)
         picture = picture.index_copy(0, some, cut)
     return picture.clamp(min=0)
@@ -209,9 +209,9 @@ def _windowed(picture: Tensor, inverted: Tensor, scanner: Scanner) -> Tensor:
     values = picture[..., ::3, ::3].flatten(1)
     low, high = values.quantile(0.01, dim=1), values.quantile(0.995, dim=1) * scanner.top
     span = (high - low).clamp(min=1e-3)
-    picture = (picture - _column(low)) / _column(span)
-    picture = picture.clamp(1e-4, 1) ** _column(scanner.gamma)
-    return torch.where(_column(inverted), 1 - picture, picture)
+    picture = (picture - column(low)) / column(span)
+    picture = picture.clamp(1e-4, 1) ** column(scanner.gamma)
+    return torch.where(column(inverted), 1 - picture, picture)
 
 
 def _blurred(picture: Tensor, sigma: Tensor) -> Tensor:
@@ -225,8 +225,3 @@ def _blurred(picture: Tensor, sigma: Tensor) -> Tensor:
     stack = F.conv2d(stack, kernel[:, 0].view(b, 1, 9, 1), padding=(4, 0), groups=b)
     stack = F.conv2d(stack, kernel[:, 1].view(b, 1, 1, 9), padding=(0, 4), groups=b)
     return stack.view(b, 1, h, h)
-
-
-def _column(values: Tensor) -> Tensor:
-    """(B,) -> (B, 1, 1, 1)."""
-    return values.view(-1, 1, 1, 1)

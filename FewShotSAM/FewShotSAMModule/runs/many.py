@@ -10,7 +10,7 @@ from FewShotSAMLib import InputError
 
 from . import logic
 from .job import CANCELLED, FAILED, RUNNING, WAITING
-from .run import Run
+from .run import Run, poll_until_over
 
 if TYPE_CHECKING:
     from FewShotSAMLib import Support
@@ -113,6 +113,14 @@ class ManyRuns:
         elif not self.over:
             self.state = CANCELLED
 
+    def abandon(self) -> None:
+        """Ends the run at hand at once, for whoever will not poll any more; what was done before it
+        stays."""
+        self._left.clear()
+        if self._now is not None:
+            self._now.abandon()
+        self.state = CANCELLED
+
     def wait(self, tick: Callable[[], None] | None = None) -> None:
         """Polls until it is over.
 
@@ -123,17 +131,7 @@ class ManyRuns:
             KeyboardInterrupt: and whatever else `tick` or a callback raises; the run at hand was
                 ended, what was done before it stays.
         """
-        try:
-            while not self.over:
-                self.poll()
-                if tick is not None:
-                    tick()
-        except BaseException:
-            self._left.clear()
-            if self._now is not None:
-                self._now.abandon()
-            self.state = CANCELLED
-            raise
+        poll_until_over(self, tick)
 
 
 def segment_many(

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from FewShotSAMLib import InputError
 
@@ -46,6 +46,23 @@ class Work:
     writer: ResultWriter | None
     write: Callable[[Any], Any]
     write_part: Callable[[list[SlicePreview]], tuple[Any, Any]] | None = None
+
+
+class Pollable(Protocol):
+    """What goes on while it is polled, until it is over."""
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to poll for."""
+        ...
+
+    def poll(self) -> None:
+        """Takes in what has arrived."""
+        ...
+
+    def abandon(self) -> None:
+        """Ends it at once; nothing half done stays."""
+        ...
 
 
 class Run:
@@ -199,14 +216,7 @@ class Run:
         Raises:
             KeyboardInterrupt: and whatever else `tick` or a callback raises; the run was ended.
         """
-        try:
-            while not self.over:
-                self.poll()
-                if tick is not None:
-                    tick()
-        except BaseException:
-            self.abandon()
-            raise
+        poll_until_over(self, tick)
 
     def check(self) -> Run:
         """Itself, when done.
@@ -306,6 +316,18 @@ class Run:
 
     def _finish(self, state: str, message: str = "", kind: str = "") -> None:
         self.state, self.message, self.kind = state, message, kind
+
+
+def poll_until_over(run: Pollable, tick: Callable[[], None] | None) -> None:
+    """Polls; whatever `tick` or a callback raises abandons the run and is raised."""
+    try:
+        while not run.over:
+            run.poll()
+            if tick is not None:
+                tick()
+    except BaseException:
+        run.abandon()
+        raise
 
 
 def _line(what: str, problem: Exception) -> str:
