@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from FewShotSAMLib.segmentation.results import Progress
 
 OVER = "over"
+# Arguments of `segment` that make sense for one volume alone.
+_OF_ONE = {
+    "before_change", "into", "item", "output_segmentation", "range", "segment_ids",
+    "support_segmentation",
+}  # fmt: skip
 
 
 class ManyRuns:
@@ -168,7 +173,7 @@ def segment_many(
     if not nodes or not given:
         raise InputError("segment_many needs at least one volume and one support")
     given = [one if isinstance(one, Support) else Support.load(one) for one in given]
-    if of_one := sorted({"into", "range", "item", "before_change"} & options.keys()):
+    if of_one := sorted(_OF_ONE & options.keys()):
         raise InputError(f"segment_many: {of_one[0]} is of one volume; use segment for it")
 
     def begin(node: Any) -> Run:

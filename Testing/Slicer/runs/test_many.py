@@ -90,6 +90,7 @@ def test_an_interruption_leaves_nothing_half_done(volumes, kept, worker):
 
 @pytest.mark.parametrize(("given", "options", "line"), [
     ([], {}, "at least one volume"), (None, {"range": (1, 2)}, "range is of one volume"),
+    (None, {"output_segmentation": object()}, "output_segmentation is of one volume"),
 ])  # fmt: skip
 def test_what_cannot_be_is_one_line(volumes, kept, given, options, line):
     with pytest.raises(InputError, match=line):
