@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 # SIGTERM from services and schedulers, SIGBREAK (Ctrl-Break) on Windows.
 _TO_END = tuple(
@@ -14,23 +15,33 @@ _TO_END = tuple(
 )
 
 
+class Interrupted(KeyboardInterrupt):
+    """KeyboardInterrupt in all but name: of that very class Python remembers that it came out of
+    code which a library's C code ran, and ends as if nobody had caught it."""
+
+
+def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """A handler that raises Interrupted."""
+    raise Interrupted
+
+
 @contextmanager
 def asked_to_stop(tell: Callable[[], object] | None = None) -> Iterator[threading.Event]:
-    """An event that the first of them sets; a second one raises KeyboardInterrupt.
+    """An event that the first of them sets; a second one raises Interrupted.
 
     Args:
         tell: called when the event is set.
     """
     asked = threading.Event()
 
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
-            raise KeyboardInterrupt
+            interrupt(number, frame)
         asked.set()
         if tell is not None:
             tell()
 
-    with answering(interrupt):
+    with answering(note):
         yield asked
 
 

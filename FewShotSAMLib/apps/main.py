@@ -11,7 +11,6 @@ import argparse
 import errno
 import importlib
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from types import ModuleType
 from typing import NoReturn, TextIO
 
 from ..version import __version__
-from .interrupts import answering
+from .interrupts import answering, interrupt
 
 # A command's module offers `add_arguments(parser)` and `run(args) -> int`. Modules import torch
 # and the like only when they run, so that help comes at once.
@@ -88,7 +87,7 @@ def _with_streams(arguments: Sequence[str] | None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        with answering(signal.default_int_handler):
+        with answering(interrupt):
             args = command_parser().parse_args(arguments)
             return _answered(args)
     except KeyboardInterrupt:

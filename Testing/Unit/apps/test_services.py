@@ -51,7 +51,7 @@ def test_the_shipped_model_needs_no_home(inputs, tmp_path, home):
     environment = without_home(**({"HOME": str(tmp_path / home)} if home else {}))
     out = tmp_path / "out.nii.gz"
     done = subprocess.run(
-        command(inputs, out), cwd=ROOT, env=environment, capture_output=True, text=True
+        command(inputs, out), cwd=ROOT, env=environment, capture_output=True, encoding="utf-8"
     )
     assert done.returncode == 0, done.stderr
     assert out.is_file() and "Traceback" not in done.stderr
@@ -62,11 +62,11 @@ def test_the_shipped_model_needs_no_home(inputs, tmp_path, home):
 def test_closed_streams_cost_nothing(inputs, tmp_path, closed):
     out = tmp_path / "out.nii.gz"
     shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command(inputs, out)]
-    done = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(shell, cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert out.is_file() and "Traceback" not in done.stdout + done.stderr
     shell[-7] = str(inputs / "none.nii.gz")
-    done = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(shell, cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.returncode == 2 and "Traceback" not in done.stdout + done.stderr
 
 
@@ -77,7 +77,7 @@ def test_a_link_that_leads_to_itself_is_one_line(inputs, tmp_path):
     into, out_of = command(inputs, loop), command(inputs, tmp_path / "out.nii.gz")
     out_of[4] = str(loop)
     for asked in (into, out_of):
-        done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(asked, cwd=ROOT, capture_output=True, encoding="utf-8")
         assert done.returncode == 2, done.stderr
         (line,) = [one for one in done.stderr.splitlines() if "error" in one]
         assert "loop.nii.gz" in line and "Traceback" not in done.stderr
@@ -139,7 +139,7 @@ def test_folders_with_links_in_a_circle_are_looked_through_once(inputs, tmp_path
     done = subprocess.run(
         [sys.executable, "-m", "FewShotSAMLib", "batch", str(tmp_path), "--support",
          str(inputs / "support.nrrd"), "-o", str(tmp_path / "out"), "--dry-run"],
-        cwd=ROOT, capture_output=True, text=True,
+        cwd=ROOT, capture_output=True, encoding="utf-8",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("scan.nii.gz") == 1 and "2 studies, 2 to do" in done.stdout
