@@ -131,10 +131,20 @@ def start_fronts(
         work.thin_grey, p.presence,
     )
     memory = work.method.remember(work.slices.one(index), logits)
+    structure = _as_here(work, structure, memory)
     signals = found[structure.label, index].signals
     reverse = 1.0 if signals is None else signals.reverse
     front = Front(structure, index, 1, logits, memory, appearance, reverse)
     return [front, replace(front, step=-1)]
+
+
+def _as_here(work: Work, structure: Structure, start: Kept) -> Structure:
+    """Another patient's structure as this one shows it where it is followed from: beside what was
+    marked, or in its place where that looks quite different."""
+    plan = work.priors.get(structure.label)
+    if plan is None:
+        return structure
+    return replace(structure, kept=(*structure.kept, start) if plan.alike else (start,))
 
 
 def _advance(

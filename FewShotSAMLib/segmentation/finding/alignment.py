@@ -1,8 +1,9 @@
 """Two patients' volumes brought together: slice order first, then affine, then deformable.
 
 Both are worked as small grids of one voxel size, some 45 voxels across the smaller body, so that a
-second is enough. What is compared are grey levels and the same with local mean and contrast taken
-away, which forgives coils and windows. First all shifts and a few scales along the axis are tried,
+two are enough. What is compared are grey levels, the same with local mean and contrast taken away,
+which forgives coils and windows, and how each place resembles its neighbours, which forgives organs
+that are dark in one of the patients. First all shifts and a few scales along the axis are tried,
 with the bodies' boxes laid on each other in the plane, because the fields of view may overlap in
 part only. From the best an affine map is refined by gradient descent, and to that a displacement on
 a coarse lattice is added.
@@ -200,13 +201,38 @@ def _deformable(fixed: Tensor, moving: Tensor, base: Tensor, p: AlignmentParamet
 
 
 def _channels(grid: Tensor) -> Tensor:
-    """(3, D, H, W): grey levels, and how they stand out from near and farther surroundings."""
-    parts = [2 * grid]
+    """(9, D, H, W): grey levels, how they stand out from near and farther surroundings, and how
+    each place resembles its six neighbours. The last says nothing of bright or dark, so that an
+    organ which is dark in one patient (iron, another sequence) still lies on its like."""
+    return torch.cat([2 * grid[None], _standing_out(grid), 2 * _self_similarity(grid)])
+
+
+def _standing_out(grid: Tensor) -> Tensor:
+    """(2, D, H, W): grey levels less the mean of their surroundings, over their spread."""
+    parts = []
     for sigma in (1.5, 3.0):
         mean = _blurred(grid, sigma)
         spread = (_blurred(grid * grid, sigma) - mean * mean).clamp(min=1e-4).sqrt()
         parts.append((grid - mean) / (spread + 0.05))
     return torch.stack(parts)
+
+
+def _self_similarity(grid: Tensor) -> Tensor:
+    """(6, D, H, W), 0 to 1: the modality independent neighbourhood descriptor (MIND, Heinrich et
+    al. 2012), exp of minus the difference of patches, as a share of its mean at that place."""
+    padded = F.pad(grid[None, None], (1,) * 6, mode="replicate")[0, 0]
+    apart = []
+    for axis, size in enumerate(grid.shape):
+        line = padded
+        for other in range(3):
+            if other != axis:
+                line = line.narrow(other, 1, grid.shape[other])
+        for start in (0, 2):
+            apart.append(_blurred((grid - line.narrow(axis, start, size)) ** 2, 0.8))
+    apart = torch.stack(apart)
+    spread = apart.mean(0)
+    spread = spread.clamp(min=0.05 * float(spread.mean()) + 1e-6)
+    return torch.exp(-(apart - apart.amin(0)) / spread)
 
 
 def _difference(wanted: Tensor, moving: Tensor, points: Tensor, inside: Tensor) -> Tensor:
@@ -220,11 +246,11 @@ def _agreement(fixed: Tensor, moving: Tensor, points: Tensor) -> float:
     """Correlation of grey levels, and of how they stand out from far surroundings, added. Bent far
     enough anything correlates with anything, so that this is asked before."""
     inside = _inside(points, moving)
-    found = _sampled(torch.stack([_blurred(moving, 1.0), _channels(moving)[2]]), points, "border")
-    return sum(
-        _correlation(a, b, inside)
-        for a, b in zip((_blurred(fixed, 1.0), _channels(fixed)[2]), found, strict=True)
+    wanted, channels = (
+        torch.stack([_blurred(grid, 1.0), _standing_out(grid)[1]]) for grid in (fixed, moving)
     )
+    found = _sampled(channels, points, "border")
+    return sum(_correlation(a, b, inside) for a, b in zip(wanted, found, strict=True))
 
 
 def _correlation(a: Tensor, b: Tensor, weight: Tensor) -> float:

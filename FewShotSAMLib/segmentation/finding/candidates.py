@@ -32,16 +32,21 @@ class CandidateParameters:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A structure's mask in one slice, with what speaks for it in `found.signals`."""
+    """A structure's mask in one slice, with what speaks for it in `found.signals`.
+
+    Attributes:
+        alike: whether the structure looks as in the support, so that the reverse check counts.
+    """
 
     index: int
     found: Found
+    alike: bool
 
     @property
     def score(self) -> float:
         """The model's certainty, the overlap with the plan and the reverse check together."""
         signals = self.found.signals
-        return signals.certainty * signals.expected * signals.reverse
+        return signals.certainty * signals.expected * (signals.reverse if self.alike else 1.0)
 
 
 def candidates(
@@ -80,10 +85,10 @@ def _checked(
     if not bool((logits > 0).any()):
         return None
     index, score = expected.indices[row], expected.score(work, row)
+    plan = work.priors[structure.label]
     signals = Signals(
-        score, expected=float(expected.overlap[row]),
-        look=work.priors[structure.label].look,
+        score, expected=float(expected.overlap[row]), look=plan.look,
         reverse=reverse_dice(work, structure, index, logits),
     )
     prompts = expected.proposal.prompts[row]
-    return Candidate(index, Found(logits, score, prompts, "prompted", signals))
+    return Candidate(index, Found(logits, score, prompts, "prompted", signals), plan.alike)

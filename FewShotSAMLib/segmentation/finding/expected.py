@@ -1,4 +1,8 @@
-"""A structure segmented where it is expected: the prior bounds the points and prompts the mask."""
+"""A structure segmented where it is expected: the prior bounds the points and prompts the mask.
+
+A structure that is much brighter or darker than the marked one (a liver full of iron, another
+sequence) is sought by what lies where the plan expects it in the same slice, not by the support.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +116,7 @@ def segment_expected(
     if not found.indices:
         return None
     encoded = work.slices.several(found.indices)
-    proposal = work.method.propose(encoded, structure.kept, found.near)
+    proposal = _proposed(work, encoded, structure, found)
     model = work.slices.encoders.model
     masks = decode(
         model, encoded, torch.arange(len(found.indices), device=work.device), proposal.prompts,
@@ -132,10 +136,41 @@ def guided(
     """
     guides = [guide(work, structure, indices) for structure in structures]
     proposals = [
-        work.method.propose(encoded, structure.kept, None if g is None else g.near)
+        _proposed(work, encoded, structure, g)
         for structure, g in zip(structures, guides, strict=True)
     ]
     return proposals, guides
+
+
+def _proposed(
+    work: Work, encoded: EncodedSlices, structure: Structure, guide: Guide | None
+) -> Proposal:
+    """What the method says of a structure in N slices that have a guide, or none."""
+    if guide is None:
+        return work.method.propose(encoded, structure.kept)
+    if work.priors[structure.label].alike:
+        return work.method.propose(encoded, structure.kept, guide.near)
+    several = [
+        _proposed_by_place(work, encoded.select(slice(n, n + 1)), structure, guide, n)
+        for n in range(len(guide.indices))
+    ]
+    return Proposal(
+        torch.cat([one.confidence for one in several]),
+        [prompts for one in several for prompts in one.prompts],
+        torch.cat([one.affinity for one in several]),
+    )
+
+
+def _proposed_by_place(
+    work: Work, encoded: EncodedSlices, structure: Structure, guide: Guide, row: int
+) -> Proposal:
+    """The same of one slice, by what lies in the middle of where the plan expects the structure."""
+    near = Near(guide.near.place[row : row + 1])
+    if not bool(guide.expected[row]):
+        return work.method.propose(encoded, structure.kept, near)
+    share = guide.share[row]
+    middle = work.method.remember(encoded, torch.logit(share / share.max(), 1e-3))
+    return work.method.propose(encoded, [middle], near)
 
 
 def overlaps(logits: Tensor, share: Tensor) -> Tensor:

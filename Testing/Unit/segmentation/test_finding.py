@@ -150,6 +150,34 @@ def test_doubtful_structures_can_be_left_out(segmenter, another, support):
         segmenter.segment(query, [support], doubtful="perhaps")
 
 
+@pytest.mark.parametrize("dark", [(SPLEEN,), (LIVER, SPLEEN)])
+def test_an_organ_that_is_dark_in_another_patient_is_found_where_it_lies(
+    segmenter, another, support, dark
+):
+    changed = another.image.voxels.astype(np.float32)
+    changed[np.isin(another.truth.voxels, dark)] *= 0.3  # as with iron
+    query = replace(another.image, voxels=changed.astype(np.int16))
+    priors = segmenter.work(query, [support]).priors
+    result = segmenter.segment(query, [support])
+    for label in dark:
+        assert not priors[label].alike
+        assert dice(result.labels.voxels == label, another.truth.voxels == label) > 0.8
+    for label in {LIVER, RIGHT_KIDNEY, LEFT_KIDNEY} - set(dark):
+        assert priors[label].alike
+        assert dice(result.labels.voxels == label, another.truth.voxels == label) > 0.85
+    state = {one.label: one.state for one in result.structures}
+    assert state[SPLEEN] == "doubtful"  # it lies where it should, but looks like something else
+
+
+def test_each_slice_on_its_own_finds_a_dark_organ_too(segmenter, another, support):
+    changed = another.image.voxels.astype(np.float32)
+    spleen = another.truth.voxels == SPLEEN
+    changed[spleen] *= 0.3
+    query = replace(another.image, voxels=changed.astype(np.int16))
+    found = segmenter.segment(query, [support], strategy="slices", assume_present=True)
+    assert dice(found.labels.voxels == SPLEEN, spleen) > 0.6
+
+
 def test_finding_can_be_cancelled(segmenter, another, support):
     cancel = threading.Event()
 
