@@ -45,6 +45,7 @@ def write(work: Work, found: Masks) -> list[SliceResult]:
 
 
 def write_slice(work: Work, index: int, found: Masks) -> list[SliceResult]:
+    """Fills one slice's labels; a result for each structure."""
     results = []
     here = {label: f for (label, k), f in found.items() if k == index}
     pixels = work.write(

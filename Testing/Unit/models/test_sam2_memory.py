@@ -45,7 +45,9 @@ def there(network: torch.nn.Module, more: float = 5.0) -> torch.nn.Module:
     return network
 
 
-def by_package(frames: torch.Tensor, step: int, more: float, monkeypatch) -> dict[tuple[int, int], dict]:
+def by_package(
+    frames: torch.Tensor, step: int, more: float, monkeypatch: pytest.MonkeyPatch
+) -> dict[tuple[int, int], dict]:
     """The package's outputs by object and frame, in one direction."""
     predictor = there(small_sam2(SIDE, **PREDICTOR), more)
     mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
