@@ -10,6 +10,9 @@ A structure is in a slice where SAM 2's object score says so and ours does: what
 mask looks like the support to the prompt method and by its grey levels. SAM 2's memory keeps what
 SAM 2 drew, whatever we say of it. A structure that was missing in as many slices running as spatial
 memory looks back has ended; the next marked slice takes it up again.
+
+"propagate" stays the default with SAM 2.1 too: it also draws towards the support's look and the
+body's plan, and the two have not been compared on published weights.
 """
 
 from __future__ import annotations

@@ -144,8 +144,6 @@ class Segmenter:
                 keep their drawn slices as they are.
             strategy: "slices", each slice on its own; "propagate", from the marked or most
                 certain slices outwards; "memory", the same by SAM 2's own memory of slices.
-                "propagate" stays the default for SAM 2.1 too: it also knows the support's look and
-                the body's plan, and the two have not been compared on published weights.
             range: first and last slice to work on, both included, counted along the file's own
                 axis from 0; None for all.
             progress: called after every step, from this thread.
@@ -161,8 +159,7 @@ class Segmenter:
 
         Raises:
             InputError: nothing to segment, supports that do not fit together, a range outside of
-                the volume, an unknown strategy, or one
-                that the model cannot do.
+                the volume, a strategy that is unknown or not for this model.
             Cancelled: `cancel` was set.
         """
         _check_choices(strategy, doubtful, self.encoders.model)
