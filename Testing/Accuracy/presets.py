@@ -58,7 +58,8 @@ def mean_dice(args: argparse.Namespace, row: tuple[str, str, str], support: str 
     )
     if done.returncode:
         return "failed"
-    mean = json.loads(done.stdout)["tables"][0]["mean"]
+    tables = {table["measure"]: table for table in json.loads(done.stdout)["tables"]}
+    mean = tables["whole"]["mean"]
     return "-" if mean is None else f"{mean:.2f}"
 
 
