@@ -11,6 +11,10 @@ SLICE_CHOICES = ("all", "middle", "largest", "thirds")
 AXES = ("auto", "axial", "sagittal", "coronal")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 STRATEGIES = ("slices", "propagate", "memory")
+STRATEGY_HELP = (
+    "slices, each on its own; propagate, from the marked slices outwards; memory, the same by the "
+    "memory of SAM 2 (models fast, balanced, best) (default: propagate)"
+)
 
 
 def add_seg_type(parser: argparse.ArgumentParser) -> None:

@@ -121,3 +121,45 @@ class PromptableModel(Protocol):
             of the overlap with the truth, 0 to 1. M is 1 or the number of multimask outputs.
         """
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Remembered:
+    """What a memory says of an object in a slice: (m, m) logits, positive inside, and how sure it
+    is, 0 to 1, that the object is there. Below 0.5 all logits are negative."""
+
+    logits: Tensor
+    presence: float
+
+
+class SliceMemory(Protocol):
+    """What a model remembers of the slices of one volume, object by object.
+
+    Attributes:
+        reach: slices behind that it looks at.
+    """
+
+    reach: int
+
+    def mark(self, label: int, index: int, embeddings: Embeddings, mask: Tensor) -> None:
+        """A slice where the object's mask, bool (S, S), is known."""
+        ...
+
+    def follow(self, label: int, index: int, embeddings: Embeddings, step: int) -> Remembered:
+        """A slice where it is not, from marked slices and those before; `step` is 1 or -1."""
+        ...
+
+
+@runtime_checkable
+class RememberingModel(Protocol):
+    """A promptable model that can follow objects from slice to slice by a memory of its own.
+
+    Attributes:
+        slices_at_once: pictures that it encodes together.
+    """
+
+    slices_at_once: int
+
+    def slice_memory(self, slices: int) -> SliceMemory:
+        """An empty memory for a volume of so many slices."""
+        ...

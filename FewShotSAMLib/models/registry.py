@@ -23,6 +23,11 @@ def model_names() -> tuple[str, ...]:
     return (*known.presets, *SAM_MODELS, *SAM2_MODELS)
 
 
+def remembering_presets() -> tuple[str, ...]:
+    """Presets whose model is a `RememberingModel`."""
+    return tuple(n for n, preset in catalogue().presets.items() if preset.model in SAM2_MODELS)
+
+
 def feature_names() -> tuple[str, ...]:
     """What `load_models` takes as features."""
     return (NO_FEATURES, EMBEDDED, *DINOV2_MODELS)

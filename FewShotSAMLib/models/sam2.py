@@ -1,4 +1,5 @@
-"""SAM 2.1 (tiny, small, base+, large) through the `sam2` package, as a model of single pictures."""
+"""SAM 2.1 (tiny, small, base+, large) through the `sam2` package, as a model of single pictures
+and, by its memory, of a volume's slices."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from ..weights.packages import SAM2, missing_package
 from .batched_network import PromptedNetwork, normalise, take
 from .interfaces import Embeddings, PromptBatch
 from .precision import autocast
+from .sam2_memory import Sam2Memory
 from .sam_decoder import decode_masks, embed_masks, embed_points
 
 if TYPE_CHECKING:
@@ -100,6 +102,10 @@ class Sam2Model(PromptedNetwork):
     def side_of(network: SAM2Base) -> int:
         """Pixels a side of the network's input."""
         return network.image_size
+
+    def slice_memory(self, slices: int) -> Sam2Memory:
+        """An empty memory for a volume of so many slices."""
+        return Sam2Memory(self.network, self._runner, self.dtype, slices)
 
     def _encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         pictures = normalise(images, _MEAN, _DEVIATION)

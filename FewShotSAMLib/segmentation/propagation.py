@@ -27,6 +27,7 @@ from .finding.prior import Prior
 from .found import Found, Masks, Signals, resized
 from .key_slices import KeySliceParameters, key_slices
 from .monitor import Monitor
+from .outward import drawn_masks, merged, show, write
 from .presence import (
     Appearance,
     PresenceParameters,
@@ -91,7 +92,7 @@ def propagate(
     """Fills the work's labels from its drawn or most certain slices outwards."""
     p = parameters or PropagationParameters()
     with monitor.stage("start"):
-        found = _drawn_masks(work, p)
+        found = drawn_masks(work, p.certainty)
     drawn = {label for label, _ in found}
     undrawn = [s for s in work.structures if s.label not in drawn]
     if undrawn:
@@ -102,21 +103,10 @@ def propagate(
             if label == structure.label
             for front in start_fronts(work, structure, index, found, p)
         ]
-        _show(work, found, {index for _, index in found}, monitor)
+        show(work, found, {index for _, index in found}, monitor)
     _advance(work, fronts, found, monitor, p)
     with monitor.stage("labels"):
-        return _write(work, found)
-
-
-def _drawn_masks(work: Work, p: PropagationParameters) -> Masks:
-    """What a person drew in this volume, structure by structure."""
-    found: Masks = {}
-    for structure in work.structures:
-        for d in (one for one in work.drawn if one.label == structure.label):
-            mask = torch.from_numpy(np.ascontiguousarray(d.mask))[None]
-            cover = work.frame.masks_to_model(mask.to(work.device))[0, 0]
-            found[d.label, d.index] = Found((cover * 2 - 1) * p.certainty, 1.0, None, "support")
-    return found
+        return write(work, found)
 
 
 def start_fronts(
@@ -180,21 +170,11 @@ def _advance(
         fronts = ahead
         with monitor.stage("preview"):
             reached = {front.index for front in fronts}
-            so_far = {k: _merged(several) for k, several in arrivals.items() if k[1] in reached}
-            _show(work, found | so_far, reached, monitor)
+            so_far = {k: merged(several) for k, several in arrivals.items() if k[1] in reached}
+            show(work, found | so_far, reached, monitor)
     for key, several in arrivals.items():
-        found[key] = _merged(several)
+        found[key] = merged(several)
     monitor.report("propagate", total, total)
-
-
-def _merged(several: list[tuple[Found, float]]) -> Found:
-    """Fronts that met in one slice: the nearer start counts more."""
-    if len(several) == 1:
-        return several[0][0]
-    weight = sum(w for _, w in several)
-    logits = sum(f.logits * (w / weight) for f, w in several)
-    best = max(several, key=lambda fw: fw[1])[0]
-    return replace(best, logits=logits, score=max(f.score for f, _ in several))
 
 
 def _step(
@@ -298,39 +278,3 @@ def _carry(work: Work, fronts: list[Front]) -> Tensor:
         for f in fronts
     ]
     return torch.from_numpy(np.stack(carried)).to(work.device)
-
-
-def _write(work: Work, found: Masks) -> list[SliceResult]:
-    """Fills the labels, and a result for every slice of the range and structure."""
-    results = []
-    for index in range(work.first, work.last + 1):
-        results += _write_slice(work, index, found)
-    return results
-
-
-def _write_slice(work: Work, index: int, found: Masks) -> list[SliceResult]:
-    results = []
-    here = {label: f for (label, k), f in found.items() if k == index}
-    pixels = work.write(
-        index, {label: f.logits for label, f in here.items() if f.source != "support"}
-    )
-    for structure in work.structures:
-        f = here.get(structure.label)
-        area = pixels.get(structure.label, 0)
-        results.append(SliceResult(
-            index, structure.label,
-            None if f is None or f.prompts is None else work.in_slice(f.prompts),
-            0.0 if f is None else f.score, area > 0, area * work.pixel_mm2,
-            "propagated" if f is None else f.source, None if f is None else f.signals,
-        ))
-    return results
-
-
-def _show(work: Work, found: Masks, reached: set[int], monitor: Monitor) -> None:
-    """Labels of some slices as they are now; the end writes them again, from all fronts."""
-    if monitor.show is None:
-        return
-    for index in sorted(reached):
-        if work.first <= index <= work.last:
-            results = _write_slice(work, index, found)
-            monitor.show(index, work.labels[index], results)

@@ -11,8 +11,9 @@ from ..data.errors import InputError
 from ..data.support import Support
 from ..data.volume import Volume
 from ..models.devices import ChosenDevice, choose_device
+from ..models.interfaces import PromptableModel, RememberingModel
 from ..models.memory import MemoryPolicy
-from ..models.registry import load_models
+from ..models.registry import load_models, remembering_presets
 from ..prompting.interfaces import MethodBuilder, MethodSettings
 from ..prompting.point_prompts import PointPrompts
 from ..prompting.registry import DEFAULT, check_method, load_method
@@ -25,6 +26,7 @@ from .monitor import Monitor
 from .one_slice import segment_one
 from .preparation import Preparation, Query
 from .propagation import propagate
+from .remembering import segment_by_memory
 from .result_notes import result_notes
 from .results import (
     PreviewCallback,
@@ -47,6 +49,7 @@ class Strategy(Protocol):
 STRATEGIES: Mapping[str, Strategy] = {
     "slices": segment_independently,
     "propagate": propagate,
+    "memory": segment_by_memory,
 }
 
 
@@ -140,7 +143,7 @@ class Segmenter:
             supports: one or more, all drawn along the same axis. Supports of the query itself
                 keep their drawn slices as they are.
             strategy: "slices", each slice on its own; "propagate", from the marked or most
-                certain slices outwards.
+                certain slices outwards; "memory", the same by SAM 2's own memory of slices.
             range: first and last slice to work on, both included, counted along the file's own
                 axis from 0; None for all.
             progress: called after every step, from this thread.
@@ -156,10 +159,10 @@ class Segmenter:
 
         Raises:
             InputError: nothing to segment, supports that do not fit together, a range outside of
-                the volume, an unknown strategy.
+                the volume, a strategy that is unknown or not for this model.
             Cancelled: `cancel` was set.
         """
-        _check_choices(strategy, doubtful)
+        _check_choices(strategy, doubtful, self.encoders.model)
         monitor = Monitor(progress, cancel)
         seed = self.seed if seed is None else seed
         supports = _as_list(supports)
@@ -294,9 +297,15 @@ class Segmenter:
         return self._preparation.work(query, supports, canonical_range(query, None), self.seed)
 
 
-def _check_choices(strategy: str, doubtful: str) -> None:
+def _check_choices(strategy: str, doubtful: str, model: PromptableModel) -> None:
     if strategy not in STRATEGIES:
         raise InputError(f"strategy {strategy!r}: unknown; use one of {', '.join(STRATEGIES)}")
+    if strategy == "memory" and not isinstance(model, RememberingModel):
+        *some, last = remembering_presets()
+        raise InputError(
+            f"strategy 'memory': model {model.card.name!r} has no memory of slices; use model "
+            f"{', '.join(some)} or {last}, or strategy 'propagate'"
+        )
     if doubtful not in DOUBTFUL_CHOICES:
         raise InputError(f"doubtful {doubtful!r}: unknown; use keep or drop")
 

@@ -77,8 +77,9 @@ def small_sam(size: int = 128, width: int = 64) -> Sam:
     )
 
 
-def small_sam2(size: int = 128) -> SAM2Base:
-    """The tiny configuration, made smaller still."""
+def small_sam2(size: int = 128, **options: object) -> SAM2Base:
+    """The tiny configuration, made smaller still; `options` of the package's class, `_target_`
+    among them."""
     import sam2
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
@@ -92,8 +93,16 @@ def small_sam2(size: int = 128) -> SAM2Base:
     config.image_encoder.neck.d_model = 64
     config.image_encoder.neck.position_encoding.num_pos_feats = 64
     config.image_encoder.neck.backbone_channel_list = [128, 64, 32, 16]
+    attention, encoder = config.memory_attention, config.memory_encoder
+    attention.d_model = attention.layer.d_model = 64
+    attention.layer.dim_feedforward = 128
+    for part in (attention.layer.self_attention, attention.layer.cross_attention):
+        part.embedding_dim = 64
+    attention.layer.cross_attention.kv_in_dim = encoder.out_dim = 32
+    encoder.position_encoding.num_pos_feats = 32
+    encoder.in_dim = encoder.mask_downsampler.embed_dim = encoder.fuser.layer.dim = 64
     torch.manual_seed(0)
-    return shake(instantiate(config, _recursive_=True))
+    return shake(instantiate(config, _recursive_=True, **options))
 
 
 def meta_state(*, registers: bool = False, swiglu: bool = False, grid: int = GRID) -> dict:

@@ -84,6 +84,7 @@ class Strategy(Choice):
 
     propagate = "propagate", "From the marked slices outwards"
     slices = "slices", "Each slice on its own"
+    memory = "memory", "Outwards, by SAM 2's memory"
 
 
 class Axis(Choice):

@@ -16,6 +16,7 @@ _STAGES = {
     "look": ("Looking for the structures", True),
     "slices": ("Segmenting", True),
     "propagate": ("Following the structures", True),
+    "memory": ("Following the structures", True),
 }
 
 

@@ -24,7 +24,7 @@ class BatchSettings:
 
     Attributes:
         model, method, features, fob, seed, precision, device, allow_cpu: as for `load_segmenter`.
-        strategy: "propagate" or "slices"; window: as for `Segmenter.segment`.
+        strategy: "propagate", "slices" or "memory"; window: as for `Segmenter.segment`.
         modality, component: as for `read_volume`.
         formats: extensions of the segmentations to write; seg_type: of a DICOM SEG.
         statistics: "none", "first-order" or "radiomics".

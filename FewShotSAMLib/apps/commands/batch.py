@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model_options(parser)
     parser.add_argument(
         "--strategy", choices=options.STRATEGIES, default="propagate",
-        help="each slice on its own, or from the marked slices outwards (default: propagate)",
+        help=options.STRATEGY_HELP,
     )  # fmt: skip
     options.add_reading_options(parser)
     _add_machines(parser)

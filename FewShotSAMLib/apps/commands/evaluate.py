@@ -69,7 +69,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--strategy", choices=options.STRATEGIES, default="propagate",
-        help="slices, each on its own as in the papers, or propagate (default)",
+        help=options.STRATEGY_HELP,
     )
 
 

@@ -55,7 +55,7 @@ def _add_extent(parser: argparse.ArgumentParser) -> None:
         "--strategy",
         choices=options.STRATEGIES,
         default="propagate",
-        help="each slice on its own, or from the marked slices outwards (default: propagate)",
+        help=options.STRATEGY_HELP,
     )
     parser.add_argument(
         "--range",

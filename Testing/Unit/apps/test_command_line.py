@@ -263,7 +263,7 @@ def test_methods_models_and_strategies_that_are_not_there_list_those_that_are(
     command = ("segment", image, "--support-mask", mask, "-o", folder / "o.nrrd")
     for extra, said in {
         ("--fob", "fob-ct"): "go with method fob or auto",
-        ("--strategy", "memory"): "use one of slices, propagate",
+        ("--strategy", "memory"): "use model fast, balanced or best, or strategy 'propagate'",
         ("--model", "sam99"): "embedded, fast, balanced, best",
         ("--features", "dino99"): "none, embedded, dinov2-small",
         ("--precision", "int8"): "fp32",
