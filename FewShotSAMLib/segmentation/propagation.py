@@ -115,7 +115,8 @@ def _drawn_masks(work: Work, p: PropagationParameters) -> Masks:
         for d in (one for one in work.drawn if one.label == structure.label):
             mask = torch.from_numpy(np.ascontiguousarray(d.mask))[None]
             cover = work.frame.masks_to_model(mask.to(work.device))[0, 0]
-            found[d.label, d.index] = Found((cover * 2 - 1) * p.certainty, 1.0, None, "support")
+            logits = work.outside((cover * 2 - 1)[None] * p.certainty, [d.index])[0]
+            found[d.label, d.index] = Found(logits, 1.0, None, "support")
     return found
 
 
@@ -195,7 +196,8 @@ def _step(
     with monitor.stage("encode"):
         encoded = work.slices.several(indices)
     with monitor.stage("register"):
-        carried = _carry(work, fronts)
+        ahead = [f.index + f.step for f in fronts]
+        carried = work.outside(_carry(work, fronts), ahead)
     place = {index: n for n, index in enumerate(indices)}
     picture = torch.tensor([place[f.index + f.step] for f in fronts], device=work.device)
     with monitor.stage("prompts"):
@@ -203,6 +205,7 @@ def _step(
     priors = carried.clamp(-p.certainty, p.certainty)
     with monitor.stage("decode"):
         masks = _decode(work, encoded, picture, proposals, priors)
+        masks = replace(masks, logits=work.outside(masks.logits, ahead))
     return [
         _arrived(work, front, proposals[n], masks, n, priors[n], p)
         for n, front in enumerate(fronts)
@@ -215,8 +218,8 @@ def _propose(
 ) -> list[Proposal]:
     """What the method says of each front's next slice, which `rows` finds in `encoded`."""
     return [
-        work.method.propose(
-            encoded.select(slice(row, row + 1)), front.structure.kept,
+        work.propose(
+            front.structure, encoded.select(slice(row, row + 1)), [front.index + front.step],
             Near(within_reach(mask[None] > 0, p.reach)[0], front.memory, p.memory),
         )
         for front, row, mask in zip(fronts, rows, carried, strict=True)

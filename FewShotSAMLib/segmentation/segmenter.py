@@ -132,6 +132,7 @@ class Segmenter:
         assume_present: bool = False,
         doubtful: str = "keep",
         preview: PreviewCallback | None = None,
+        excluded: Volume | None = None,
     ) -> VolumeResult:
         """Segments every structure of the supports in the volume.
 
@@ -143,8 +144,7 @@ class Segmenter:
                 certain slices outwards.
             range: first and last slice to work on, both included, counted along the file's own
                 axis from 0; None for all.
-            progress: called after every step, from this thread.
-            cancel: set it from anywhere to stop.
+            progress: called after every step, from this thread; cancel: set from anywhere to stop.
             window: stored values shown as black and white in the query; by default the CT window
                 or the MR percentiles.
             seed: instead of the segmenter's.
@@ -153,6 +153,8 @@ class Segmenter:
             doubtful: "keep" draws structures that are doubtful and says so, "drop" leaves them
                 empty.
             preview: called with a slice each time it has new labels, from this thread.
+            excluded: nonzero voxels, on the volume's grid, belong to other structures: none of
+                them is in the result, and structures end there.
 
         Raises:
             InputError: nothing to segment, supports that do not fit together, a range outside of
@@ -169,7 +171,7 @@ class Segmenter:
             chosen = canonical_range(query, range)
         monitor.show = show_in_file(query, preview)
         with monitor.stage("support"):
-            work = self._preparation.work(query, supports, chosen, seed, assume_present)
+            work = self._preparation.work(query, supports, chosen, seed, assume_present, excluded)
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("judge"):
             results, structures = judge(work, results, doubtful)
@@ -250,6 +252,7 @@ class Segmenter:
         prompts: Mapping[int, PointPrompts] | None = None,
         window: tuple[float, float] | None = None,
         seed: int | None = None,
+        excluded: Volume | None = None,
     ) -> SliceAnswer:
         """One slice on its own, the quickest look at what the supports give.
 
@@ -261,7 +264,7 @@ class Segmenter:
             prompts: by label, points in pixels (x, y) of the slice as shown, instead of the
                 chosen ones. The structure is then taken to be there; with no positive point it is
                 taken not to be. Negative points that the model does not see are left out.
-            window, seed: as for `segment`.
+            window, seed, excluded: as for `segment`.
 
         Raises:
             InputError: as for `segment`; prompts for a label that is not segmented or was drawn
@@ -269,10 +272,11 @@ class Segmenter:
         """
         supports = _as_list(supports)
         seed = self.seed if seed is None else seed
-        key = (volume, *supports, window, seed)
+        key = (volume, excluded, *supports, window, seed)
         if self._opened is None or not _same(self._opened[0], key):
             query = self._preparation.query(volume, _common_axis(supports), window)
-            work = self._preparation.work(query, supports, canonical_range(query, None), seed)
+            whole = canonical_range(query, None)
+            work = self._preparation.work(query, supports, whole, seed, excluded=excluded)
             work.slices.batch = 1  # neighbours are not asked for
             self._opened = (key, query, work)
         _, query, work = self._opened

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -112,13 +112,14 @@ def segment_expected(
     if not found.indices:
         return None
     encoded = work.slices.several(found.indices)
-    proposal = work.method.propose(encoded, structure.kept, found.near)
+    proposal = work.propose(structure, encoded, found.indices, found.near)
     model = work.slices.encoders.model
     masks = decode(
         model, encoded, torch.arange(len(found.indices), device=work.device), proposal.prompts,
         roi_size=work.frame.size, mask_index=work.method.masks.mask_index, masks=found.masks,
         confidence=proposal.confidence[:, None] if model.uses_confidence else None,
     )
+    masks = replace(masks, logits=work.outside(masks.logits, found.indices))
     return Expected(found.indices, proposal, masks, overlaps(masks.logits, found.share))
 
 
@@ -132,7 +133,7 @@ def guided(
     """
     guides = [guide(work, structure, indices) for structure in structures]
     proposals = [
-        work.method.propose(encoded, structure.kept, None if g is None else g.near)
+        work.propose(structure, encoded, indices, None if g is None else g.near)
         for structure, g in zip(structures, guides, strict=True)
     ]
     return proposals, guides
