@@ -27,6 +27,7 @@ from .editor_tools import EditorTools
 from .inputs_section import InputsSection
 from .installation_section import InstallationSection
 from .keyboard import make_reachable
+from .many_section import ManySection
 from .prompts_section import PromptsSection
 from .request import Request
 from .review_section import ReviewSection
@@ -73,6 +74,7 @@ class Panel(slicer.util.VTKObservationMixin):
         self.addObserver(
             slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._on_node_removed
         )
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeAddedEvent, self.refresh_soon)
 
     def _build_sections(self) -> None:
         context = self.context
@@ -81,6 +83,9 @@ class Panel(slicer.util.VTKObservationMixin):
         self.request = Request(context, self.structures, self.shown)
         self.installation = InstallationSection(context)
         self.runs = RunSection(context, self.request, self.review, self.installation.ensure)
+        self.many = ManySection(
+            context, self.request, self.runs.watch, self.installation.ensure
+        )
         self.supports = SupportSection(
             context, self.structures, self.review, self.runs.segment_volume
         )
@@ -203,6 +208,9 @@ class Panel(slicer.util.VTKObservationMixin):
             decision=self.review.decision(place),
             has_prompts=self.prompts.shown,
             undoable=self.context.last is not None,
+            many=len(self.many.chosen),
+            many_folder=self.many.folder,
+            many_output=self.many.output,
         )
 
     def _choices(self) -> dict[str, Any]:
@@ -231,6 +239,7 @@ class Panel(slicer.util.VTKObservationMixin):
         if self.parameters is None:
             return
         self.installation.look(self.request.networks())
+        self.many.show()
         state = panel_state(self.facts())
         for name, enabled in state.enabled.items():
             getattr(self.ui, name).enabled = enabled
@@ -244,6 +253,7 @@ class Panel(slicer.util.VTKObservationMixin):
     def _show_hints(self, state: states.PanelState) -> None:
         self.ui.segmentVolumeButton.toolTip = state.hint or _("Segment all slices, or the range")
         self.ui.segmentSliceButton.toolTip = state.slice_hint or _("Segment the slice shown")
+        self.ui.manyButton.toolTip = state.many_hint or _("Segment the ticked volumes")
         # A hint goes when what it asked for is done; what a run said stays.
         if self.idle and (state.hint or self.ui.statusText.text == self._hint):
             kept = self._lasting if state.hint else ""
