@@ -103,7 +103,13 @@ class Segmenter:
         method: the prompt method's name; builder: the method, loaded, or None to load it with
             what it has by itself.
         seed: of every random choice.
+
+    Attributes:
+        keeps_slices: whether what was computed of a volume's slices stays until `segment` is given
+            another volume. Off, for its memory; it serves who asks for few slices again and again.
     """
+
+    keeps_slices = False
 
     def __init__(
         self,
@@ -117,6 +123,7 @@ class Segmenter:
         builder = builder or load_method(method, MethodSettings(encoders.model, device.device))
         self._preparation = Preparation(encoders, builder)
         self._opened: tuple[tuple, Query, Work] | None = None  # of the last `segment_slice`
+        self._encoded: tuple[tuple, Work] | None = None  # of the last `segment`
 
     def segment(
         self,
@@ -150,8 +157,7 @@ class Segmenter:
             seed: instead of the segmenter's.
             assume_present: every slice of the range holds every structure (the papers' "given
                 slices"), so none is left empty for want of certainty.
-            doubtful: "keep" draws structures that are doubtful and says so, "drop" leaves them
-                empty.
+            doubtful: "keep" draws doubtful structures and says so, "drop" leaves them empty.
             preview: called with a slice each time it has new labels, from this thread.
             excluded: nonzero voxels, on the volume's grid, belong to other structures: none of
                 them is in the result, and structures end there.
@@ -172,12 +178,23 @@ class Segmenter:
         monitor.show = show_in_file(query, preview)
         with monitor.stage("support"):
             work = self._preparation.work(query, supports, chosen, seed, assume_present, excluded)
+            work = self._with_kept_slices((volume, axis, window, seed), work)
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("judge"):
             results, structures = judge(work, results, doubtful)
         with monitor.stage("write back"):
             labels = labels_in_file(query, work, supports)
         return self._result(query, work, supports, labels, results, structures, monitor, strategy)
+
+    def _with_kept_slices(self, key: tuple, work: Work) -> Work:
+        """The work with the encoded slices and displacements of the last one, where `key` is as it
+        was then."""
+        if not self.keeps_slices:
+            return work
+        if self._encoded is None or not _same(self._encoded[0], key):
+            self._encoded = key, work
+        before = self._encoded[1]
+        return replace(work, slices=before.slices, fields=before.fields)
 
     def _result(
         self, query: Query, work: Work, supports: Sequence[Support], labels: Volume,

@@ -17,7 +17,7 @@ _CHAINS = (
     ("volumeSelector", "supportSourceBox", "segmentationSelector", "supportFileEdit",
      "structuresList"),
     ("intoBox", "outputSelector", "overwriteBox"),
-    ("moreToolsBox", "segmentEditor", "manyFolderEdit", "manyList", "manyOutputEdit",
+    ("liveBox", "segmentEditor", "manyFolderEdit", "manyList", "manyOutputEdit",
      "manyButton", "methodBox", "fobWeightsEdit", "strategyBox"),
 )  # fmt: skip
 

@@ -27,6 +27,7 @@ from .editor_tools import EditorTools
 from .inputs_section import InputsSection
 from .installation_section import InstallationSection
 from .keyboard import make_reachable
+from .live_section import LiveSection
 from .many_section import ManySection
 from .prompts_section import PromptsSection
 from .request import Request
@@ -83,6 +84,10 @@ class Panel(slicer.util.VTKObservationMixin):
         self.request = Request(context, self.structures, self.shown)
         self.installation = InstallationSection(context)
         self.runs = RunSection(context, self.request, self.review, self.installation.ensure)
+        self.live = LiveSection(
+            context, self.request,
+            lambda: not (self.installation.packages or self.installation.weights),
+        )  # fmt: skip
         self.many = ManySection(
             context, self.request, self.runs.watch, self.installation.ensure
         )
@@ -110,6 +115,7 @@ class Panel(slicer.util.VTKObservationMixin):
     def exit(self) -> None:
         """Another module is shown. A run goes on; its points are put away."""
         self.prompts.hide()
+        self.live.stop()
         self.ui.segmentEditor.setActiveEffect(None)
         self.ui.segmentEditor.uninstallKeyboardShortcuts()
         self.ui.segmentEditor.removeViewObservations()
@@ -131,6 +137,7 @@ class Panel(slicer.util.VTKObservationMixin):
         """The widget goes away."""
         self.set_parameters(None)
         self.runs.watch.stop()
+        self.live.close()
         self.installation.stop()
         self.inputs.close()
         self.removeObservers()
@@ -159,6 +166,7 @@ class Panel(slicer.util.VTKObservationMixin):
 
     def _let_go(self) -> None:
         self.runs.drop()
+        self.live.close()
         self.installation.forget()
         self.prompts.hide()
         self.review.show(None, None)
@@ -240,6 +248,7 @@ class Panel(slicer.util.VTKObservationMixin):
             return
         self.installation.look(self.request.networks())
         self.many.show()
+        self.live.follow()
         state = panel_state(self.facts())
         for name, enabled in state.enabled.items():
             getattr(self.ui, name).enabled = enabled

@@ -36,6 +36,7 @@ class Choice:
     axis: str = "auto"
     item: int | None = None
     window: tuple[float, float] | None = None
+    overview: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,7 @@ class Preparation:
         self._source: Source | None = None
         files = tuple(_file_stamp(one) for one in choice.supports)
         key = (*(_stamp(node) for node in self.nodes), replace(choice, supports=()), files)
-        self._kept = _kept_source(self.nodes, key)
+        self._kept, self._volume = _kept_source(self.nodes, key), _kept_volume(key)
         look = None if self._kept else look_at(volume_node, choice.item)
         grid = self._kept.volume if self._kept else look.volume
         near = None if output is None else look_at_neighbours(grid, output, overwrite)
@@ -134,9 +135,11 @@ class Preparation:
         try:
             # Copies first: the scene may change while this goes on. Arrays that the scene lets go
             # of stay alive as long as the views do.
-            look, painting, near = (one.copy() if one else None for one in (look, painting, near))
+            painting, near = (one.copy() if one else None for one in (painting, near))
+            look = look.copy() if look and self._volume is None else look
             if look:
-                volume, supports, segments = _inputs(look, painting, choice)
+                volume = self._volume or look.read()
+                supports, segments = _inputs(volume, painting, choice)
                 self._kept = Source(key, self.nodes, volume, supports, segments)
             kept = self._kept
             excluded = near.voxels(kept.volume, kept.segments) if near else None
@@ -151,19 +154,29 @@ def _kept_source(nodes: tuple[Any, ...], key: tuple[Any, ...]) -> Source | None:
     return _last[0] if same else None
 
 
+def _kept_volume(key: tuple[Any, ...]) -> Volume | None:
+    """That of the last run, where the same one would be read again: only the painting changed."""
+    same = bool(_last) and _volume_key(_last[0].key) == _volume_key(key)
+    return _last[0].volume if same else None
+
+
+def _volume_key(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What of a source's key is the volume's: its stamp, and which item of a sequence it is."""
+    return key[0], key[-2].item
+
+
 def _inputs(
-    look: Look, painting: Painting | None, choice: Choice
-) -> tuple[Volume, tuple[Support, ...], Mapping[int, SegmentInfo]]:
-    """The volume, and the supports with what their labels are."""
-    volume = look.read()
+    volume: Volume, painting: Painting | None, choice: Choice
+) -> tuple[tuple[Support, ...], Mapping[int, SegmentInfo]]:
+    """The supports, and what their labels are."""
     supports, segments = (), {}
     if painting is not None:
         supports, segments = painted_supports(
-            volume, painting, axis=choice.axis, slices=choice.slices
+            volume, painting, axis=choice.axis, slices=choice.slices, overview=choice.overview
         )
         if choice.window is not None:
             supports = _through_window(supports, volume, choice.window)
-    return volume, *together(supports, segments, _loaded(choice.supports))
+    return together(supports, segments, _loaded(choice.supports))
 
 
 def _loaded(supports: Sequence[Support | str | Path]) -> list[Support]:

@@ -159,6 +159,7 @@ class Worker:
         if key not in self._segmenters:
             self._segmenters.clear()
             self._segmenters[key] = load_segmenter(**options, tell=self._tell)
+            self._segmenters[key].keeps_slices = True  # a person paints on and asks again
         return self._segmenters[key]
 
     def _tell(self, line: str) -> None:
