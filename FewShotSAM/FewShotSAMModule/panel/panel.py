@@ -95,7 +95,7 @@ class Panel(slicer.util.VTKObservationMixin):
             context, self.structures, self.review, self.runs.segment_volume
         )
         self.review_section = ReviewSection(context, self.review)
-        self.prompts = PromptsSection(context, self.runs.segment_slice)
+        self.prompts = PromptsSection(context, self.runs.segment_slice, self.review)
 
     # Life of the module's widget
 
