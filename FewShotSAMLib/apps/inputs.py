@@ -101,6 +101,22 @@ def _drawn(image: Volume, mask: Path, args: argparse.Namespace) -> list[Support]
     return supports
 
 
+def excluded_voxels(args: argparse.Namespace, query: Volume) -> Volume | None:
+    """What `--exclude` names, where a command has that option.
+
+    Raises:
+        InputError: unusable, or nothing is marked in it.
+    """
+    path = getattr(args, "exclude", None)
+    if path is None:
+        return None
+    with naming_options():
+        labels = read_labels(path, like=query, form=args.nifti_form)
+    if not labels.voxels.any():
+        raise InputError(f"{path}: nothing is marked in it; leave --exclude out")
+    return labels
+
+
 def kept_support(path: Path) -> Support:
     """A support from a file that was kept. Raises InputError where it cannot be used."""
     if not path.is_file():

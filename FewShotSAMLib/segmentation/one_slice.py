@@ -58,7 +58,7 @@ def segment_one(work: Work, index: int, given: Mapping[int, PointPrompts]) -> On
         model = work.slices.encoders.model
         scores[label] = certainty(model, masks.quality[0], proposal.affinity[0])
         if by_person or (scores[label] >= PRESENT and may_hold(plan, 0)):
-            found[label] = masks.logits[0]
+            found[label] = work.outside(masks.logits[:1], [index])[0]
     pixels = work.write(index, found)
     return OneSlice(
         work.labels[index].copy(),

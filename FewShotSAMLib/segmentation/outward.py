@@ -22,7 +22,8 @@ def drawn_masks(work: Work, certainty: float) -> Masks:
         for d in (one for one in work.drawn if one.label == structure.label):
             mask = torch.from_numpy(np.ascontiguousarray(d.mask))[None]
             cover = work.frame.masks_to_model(mask.to(work.device))[0, 0]
-            found[d.label, d.index] = Found((cover * 2 - 1) * certainty, 1.0, None, "support")
+            logits = work.outside((cover * 2 - 1)[None] * certainty, [d.index])[0]
+            found[d.label, d.index] = Found(logits, 1.0, None, "support")
     return found
 
 

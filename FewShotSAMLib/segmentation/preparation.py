@@ -35,6 +35,7 @@ from ..prompting.interfaces import (
 )
 from ..prompting.mask_parameters import ROI_SIZE
 from .encoding import Encoders, SliceEncoder
+from .exclusion import Excluded
 from .finding.prior import Prior, find_priors
 from .slices import MarkedSlice, Structure
 from .work import DrawnSlice, Work
@@ -104,14 +105,16 @@ class Preparation:
         chosen: tuple[int, int],
         seed: int,
         assume_present: bool = False,
+        excluded: Volume | None = None,
     ) -> Work:
         """What a strategy works on.
 
         Args:
             chosen: first and last canonical slice.
+            excluded: see `Segmenter.segment`.
 
         Raises:
-            InputError: nothing that was marked can be seen.
+            InputError: nothing that was marked can be seen; `excluded` is on another grid.
         """
         modality, stack = query.canonical.modality, query.stack
         space = SliceSpace(
@@ -140,6 +143,9 @@ class Preparation:
             ),
             assume_present=assume_present,
             priors=_priors(query, supports, own, structures),
+            excluded=Excluded.of(
+                excluded, query.volume, query.orientation, query.axis, query.roi, space.device
+            ),
         )
 
     def _kept_structures(

@@ -185,7 +185,8 @@ def _step(
     with monitor.stage("encode"):
         encoded = work.slices.several(indices)
     with monitor.stage("register"):
-        carried = _carry(work, fronts)
+        ahead = [f.index + f.step for f in fronts]
+        carried = work.outside(_carry(work, fronts), ahead)
     place = {index: n for n, index in enumerate(indices)}
     picture = torch.tensor([place[f.index + f.step] for f in fronts], device=work.device)
     with monitor.stage("prompts"):
@@ -193,6 +194,7 @@ def _step(
     priors = carried.clamp(-p.certainty, p.certainty)
     with monitor.stage("decode"):
         masks = _decode(work, encoded, picture, proposals, priors)
+        masks = replace(masks, logits=work.outside(masks.logits, ahead))
     return [
         _arrived(work, front, proposals[n], masks, n, priors[n], p)
         for n, front in enumerate(fronts)
@@ -205,8 +207,8 @@ def _propose(
 ) -> list[Proposal]:
     """What the method says of each front's next slice, which `rows` finds in `encoded`."""
     return [
-        work.method.propose(
-            encoded.select(slice(row, row + 1)), front.structure.kept,
+        work.propose(
+            front.structure, encoded.select(slice(row, row + 1)), [front.index + front.step],
             Near(within_reach(mask[None] > 0, p.reach)[0], front.memory, p.memory),
         )
         for front, row, mask in zip(fronts, rows, carried, strict=True)

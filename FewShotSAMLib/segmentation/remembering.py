@@ -212,12 +212,12 @@ def _present(
 ) -> Found | None:
     """SAM 2's mask with our word on it; None where one of the two says that nothing is there."""
     work, p = sweeps.work, sweeps.p
-    logits = resized(told.logits, work.frame.size)
+    logits = work.outside(resized(told.logits, work.frame.size)[None], [index])[0]
     inside = logits > 0
     if not bool(inside.any()):
         return None
     near = Near(within_reach(inside[None], p.reach)[0])
-    affinity = work.method.propose(encoded, track.structure.kept, near).affinity[0]
+    affinity = work.propose(track.structure, encoded, [index], near).affinity[0]
     ours = float(affinity.clamp(0, 1))
     mask, image = inside.cpu().numpy(), work.slices.picture(index).cpu().numpy()
     there = ours >= p.ends_below and still_present(track.appearance, image, mask, p.presence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -87,6 +87,7 @@ def _segmented(
             torch.cat([proposal.confidence for proposal in proposals]), work.method.masks,
             _mask_prompts(guides, proposals),
         )
+    masks = replace(masks, logits=work.outside(masks.logits, [*indices] * len(structures)))
     return Run(work, first, proposals, masks, guides)
 
 

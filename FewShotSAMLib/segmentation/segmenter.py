@@ -106,7 +106,13 @@ class Segmenter:
         method: the prompt method's name; builder: the method, loaded, or None to load it with
             what it has by itself.
         seed: of every random choice.
+
+    Attributes:
+        keeps_slices: whether what was computed of a volume's slices stays until `segment` is given
+            another volume. Off, for its memory; it serves who asks for few slices again and again.
     """
+
+    keeps_slices = False
 
     def __init__(
         self,
@@ -120,6 +126,7 @@ class Segmenter:
         builder = builder or load_method(method, MethodSettings(encoders.model, device.device))
         self._preparation = Preparation(encoders, builder)
         self._opened: tuple[tuple, Query, Work] | None = None  # of the last `segment_slice`
+        self._encoded: tuple[tuple, Work] | None = None  # of the last `segment`
 
     def segment(
         self,
@@ -135,6 +142,7 @@ class Segmenter:
         assume_present: bool = False,
         doubtful: str = "keep",
         preview: PreviewCallback | None = None,
+        excluded: Volume | None = None,
     ) -> VolumeResult:
         """Segments every structure of the supports in the volume.
 
@@ -146,16 +154,16 @@ class Segmenter:
                 certain slices outwards; "memory", the same by SAM 2's own memory of slices.
             range: first and last slice to work on, both included, counted along the file's own
                 axis from 0; None for all.
-            progress: called after every step, from this thread.
-            cancel: set it from anywhere to stop.
+            progress: called after every step, from this thread; cancel: set from anywhere to stop.
             window: stored values shown as black and white in the query; by default the CT window
                 or the MR percentiles.
             seed: instead of the segmenter's.
             assume_present: every slice of the range holds every structure (the papers' "given
                 slices"), so none is left empty for want of certainty.
-            doubtful: "keep" draws structures that are doubtful and says so, "drop" leaves them
-                empty.
+            doubtful: "keep" draws doubtful structures and says so, "drop" leaves them empty.
             preview: called with a slice each time it has new labels, from this thread.
+            excluded: nonzero voxels, on the volume's grid, belong to other structures: none of
+                them is in the result, and structures end there.
 
         Raises:
             InputError: nothing to segment, supports that do not fit together, a range outside of
@@ -172,13 +180,24 @@ class Segmenter:
             chosen = canonical_range(query, range)
         monitor.show = show_in_file(query, preview)
         with monitor.stage("support"):
-            work = self._preparation.work(query, supports, chosen, seed, assume_present)
+            work = self._preparation.work(query, supports, chosen, seed, assume_present, excluded)
+            work = self._with_kept_slices((volume, axis, window, seed), work)
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("judge"):
             results, structures = judge(work, results, doubtful)
         with monitor.stage("write back"):
             labels = labels_in_file(query, work, supports)
         return self._result(query, work, supports, labels, results, structures, monitor, strategy)
+
+    def _with_kept_slices(self, key: tuple, work: Work) -> Work:
+        """The work with the encoded slices and displacements of the last one, where `key` is as it
+        was then."""
+        if not self.keeps_slices:
+            return work
+        if self._encoded is None or not _same(self._encoded[0], key):
+            self._encoded = key, work
+        before = self._encoded[1]
+        return replace(work, slices=before.slices, fields=before.fields)
 
     def _result(
         self, query: Query, work: Work, supports: Sequence[Support], labels: Volume,
@@ -253,6 +272,7 @@ class Segmenter:
         prompts: Mapping[int, PointPrompts] | None = None,
         window: tuple[float, float] | None = None,
         seed: int | None = None,
+        excluded: Volume | None = None,
     ) -> SliceAnswer:
         """One slice on its own, the quickest look at what the supports give.
 
@@ -264,7 +284,7 @@ class Segmenter:
             prompts: by label, points in pixels (x, y) of the slice as shown, instead of the
                 chosen ones. The structure is then taken to be there; with no positive point it is
                 taken not to be. Negative points that the model does not see are left out.
-            window, seed: as for `segment`.
+            window, seed, excluded: as for `segment`.
 
         Raises:
             InputError: as for `segment`; prompts for a label that is not segmented or was drawn
@@ -272,10 +292,11 @@ class Segmenter:
         """
         supports = _as_list(supports)
         seed = self.seed if seed is None else seed
-        key = (volume, *supports, window, seed)
+        key = (volume, excluded, *supports, window, seed)
         if self._opened is None or not _same(self._opened[0], key):
             query = self._preparation.query(volume, _common_axis(supports), window)
-            work = self._preparation.work(query, supports, canonical_range(query, None), seed)
+            whole = canonical_range(query, None)
+            work = self._preparation.work(query, supports, whole, seed, excluded=excluded)
             work.slices.batch = 1  # neighbours are not asked for
             self._opened = (key, query, work)
         _, query, work = self._opened

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,9 +12,11 @@ from torch import Tensor
 
 from ..data.frames import SliceFrame
 from ..data.intensity import normalise
-from ..prompting.interfaces import PromptMethod
+from ..prompting.encoded_slices import EncodedSlices
+from ..prompting.interfaces import Near, PromptMethod, Proposal
 from ..prompting.point_prompts import PointPrompts
 from .encoding import SliceEncoder
+from .exclusion import Excluded
 from .finding.prior import Prior
 from .results import SliceResult
 from .slices import Structure
@@ -44,6 +46,7 @@ class Work:
         labels: (S, H, W), filled by the strategy.
         assume_present: every slice of the range is known to hold every structure.
         priors: by label, where structures that nobody drew in the query are expected.
+        excluded: what belongs to other structures, or None.
         fields: displacement from one slice to its neighbour, registered when first needed.
     """
 
@@ -58,6 +61,7 @@ class Work:
     labels: np.ndarray
     assume_present: bool = False
     priors: Mapping[int, Prior] = field(default_factory=dict)
+    excluded: Excluded | None = None
     fields: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     @property
@@ -76,13 +80,30 @@ class Work:
         grey = normalise(thin, self.slices.intensity)
         return (grey.mean(-1) if grey.ndim == 4 else grey).ravel()
 
+    def propose(
+        self, structure: Structure, encoded: EncodedSlices, indices: Sequence[int],
+        near: Near | None = None,
+    ) -> Proposal:
+        """What the method says of a structure in the slices `indices`, which are `encoded`; what is
+        excluded bounds it."""
+        if self.excluded is None:
+            return self.method.propose(encoded, structure.kept, near)
+        free = self.excluded.near(near, indices)
+        proposal = self.method.propose(encoded, structure.kept, free)
+        return self.excluded.bounded(proposal, indices, near)
+
+    def outside(self, logits: Tensor, indices: Sequence[int]) -> Tensor:
+        """Logits (N, m, m) of slices, negative where something is excluded."""
+        return logits if self.excluded is None else self.excluded.outside(logits, indices)
+
     def in_slice(self, prompts: PointPrompts) -> PointPrompts:
         """Points of the region of interest as points of the slice."""
         return PointPrompts(self.frame.to_slice(prompts.points), prompts.labels)
 
     def write(self, index: int, logits: dict[int, Tensor]) -> dict[int, int]:
         """Fills one slice from (m, m) logits by label: each pixel goes to the highest positive one,
-        drawn slices stay as they were drawn, smaller drawings on top. Returns pixels by label."""
+        drawn slices stay as they were drawn, smaller drawings on top, and nothing goes where
+        something is excluded. Returns pixels by label."""
         plane = self.labels[index]
         plane[:] = 0
         if logits:
@@ -96,6 +117,8 @@ class Work:
             plane[(plane == d.label) & ~d.mask] = 0
         for d in sorted(own, key=lambda one: -np.count_nonzero(one.mask)):
             plane[d.mask] = d.label
+        if self.excluded is not None:
+            plane[self.excluded.stack[index]] = 0
         return {label: int((plane == label).sum()) for label in logits} | {
             d.label: int((plane == d.label).sum()) for d in own
         }

@@ -165,6 +165,36 @@ def points(session: Session) -> None:
     assert len(nodes()) == before
 
 
+def live(session: Session) -> None:
+    """Live: a stroke of the brush is followed by a preview, and nothing of it stays."""
+    before, painted = nodes(), session.panel.parameters.supportSegmentation
+    session.press(session.ui.liveBox)
+    session.until(lambda: len(nodes()) > len(before), 60.0)
+    session.until(lambda: not session.panel.live.busy)
+    began = time.monotonic()
+    painted.GetSegmentation().InvokeEvent(painted.GetSegmentation().SourceRepresentationModified)
+    session.until(lambda: session.panel.live.busy)
+    session.until(lambda: not session.panel.live.busy)
+    print(f"Live: {time.monotonic() - began:.2f} s from stroke to preview")
+    assert session.panel.idle
+    session.press(session.ui.liveBox)
+    session.rest()
+    assert nodes() == before
+
+
+def many_volumes(session: Session) -> None:
+    """Many volumes: the ticked one of the scene gets a segmentation of its own."""
+    import qt
+
+    before, listed = len(nodes()), session.ui.manyList
+    listed.item(0).setCheckState(qt.Qt.Checked)
+    session.until(lambda: session.ui.manyButton.enabled)
+    session.press(session.ui.manyButton)
+    session.finish()
+    assert session.said.startswith("1 of 1 volumes"), session.said
+    assert len(nodes()) == before + 1
+
+
 def save_and_load(session: Session) -> None:
     """A saved scene has the result and its review when it is loaded again."""
     kept = session.panel.review.review.to_json()
@@ -191,8 +221,8 @@ def close_the_scene(session: Session) -> None:
 
 # The last two need the application's own input and output.
 STEPS = (
-    segment_slice_and_undo, cancel, end_the_process, segment_volume, review, points,
-    save_and_load, close_the_scene,
+    segment_slice_and_undo, cancel, end_the_process, segment_volume, review, points, live,
+    many_volumes, save_and_load, close_the_scene,
 )  # fmt: skip
 
 

@@ -207,6 +207,9 @@ def start(scene: Any, monkeypatch: Any) -> None:
     """Makes `slicer` and `qt` look like the application's, until the test ends."""
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
     monkeypatch.setitem(sys.modules, "qt", _qt())
+    ctk = ModuleType("ctk")
+    ctk.ctkPathLineEdit = SimpleNamespace(Dirs=1)
+    monkeypatch.setitem(sys.modules, "ctk", ctk)
     words = ModuleType("slicer.i18n")
     words.tr = lambda text: text
     monkeypatch.setitem(sys.modules, "slicer.i18n", words)

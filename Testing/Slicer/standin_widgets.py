@@ -58,6 +58,7 @@ class ctkCollapsibleButton(QGroupBox):
 class ctkPathLineEdit(QWidget):
     """A path. Its own signals are left out: they do not tell of every change."""
 
+    filters = _kept(int, 0)
     nameFilters = _kept("QStringList", [])
 
     def __init__(self, parent: QWidget | None = None) -> None:

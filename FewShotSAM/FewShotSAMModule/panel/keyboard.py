@@ -17,7 +17,8 @@ _CHAINS = (
     ("volumeSelector", "supportSourceBox", "segmentationSelector", "supportFileEdit",
      "structuresList"),
     ("intoBox", "outputSelector", "overwriteBox"),
-    ("moreToolsBox", "segmentEditor", "methodBox", "fobWeightsEdit", "strategyBox"),
+    ("liveBox", "segmentEditor", "manyFolderEdit", "manyList", "manyOutputEdit",
+     "manyButton", "methodBox", "fobWeightsEdit", "strategyBox"),
 )  # fmt: skip
 
 

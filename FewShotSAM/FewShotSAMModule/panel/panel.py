@@ -27,6 +27,8 @@ from .editor_tools import EditorTools
 from .inputs_section import InputsSection
 from .installation_section import InstallationSection
 from .keyboard import make_reachable
+from .live_section import LiveSection
+from .many_section import ManySection
 from .prompts_section import PromptsSection
 from .request import Request
 from .review_section import ReviewSection
@@ -73,6 +75,7 @@ class Panel(slicer.util.VTKObservationMixin):
         self.addObserver(
             slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._on_node_removed
         )
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeAddedEvent, self.refresh_soon)
 
     def _build_sections(self) -> None:
         context = self.context
@@ -81,11 +84,18 @@ class Panel(slicer.util.VTKObservationMixin):
         self.request = Request(context, self.structures, self.shown)
         self.installation = InstallationSection(context)
         self.runs = RunSection(context, self.request, self.review, self.installation.ensure)
+        self.live = LiveSection(
+            context, self.request,
+            lambda: not (self.installation.packages or self.installation.weights),
+        )  # fmt: skip
+        self.many = ManySection(
+            context, self.request, self.runs.watch, self.installation.ensure
+        )
         self.supports = SupportSection(
             context, self.structures, self.review, self.runs.segment_volume
         )
         self.review_section = ReviewSection(context, self.review)
-        self.prompts = PromptsSection(context, self.runs.segment_slice)
+        self.prompts = PromptsSection(context, self.runs.segment_slice, self.review)
 
     # Life of the module's widget
 
@@ -105,6 +115,7 @@ class Panel(slicer.util.VTKObservationMixin):
     def exit(self) -> None:
         """Another module is shown. A run goes on; its points are put away."""
         self.prompts.hide()
+        self.live.stop()
         self.ui.segmentEditor.setActiveEffect(None)
         self.ui.segmentEditor.uninstallKeyboardShortcuts()
         self.ui.segmentEditor.removeViewObservations()
@@ -126,6 +137,7 @@ class Panel(slicer.util.VTKObservationMixin):
         """The widget goes away."""
         self.set_parameters(None)
         self.runs.watch.stop()
+        self.live.close()
         self.installation.stop()
         self.inputs.close()
         self.removeObservers()
@@ -154,6 +166,7 @@ class Panel(slicer.util.VTKObservationMixin):
 
     def _let_go(self) -> None:
         self.runs.drop()
+        self.live.close()
         self.installation.forget()
         self.prompts.hide()
         self.review.show(None, None)
@@ -203,6 +216,9 @@ class Panel(slicer.util.VTKObservationMixin):
             decision=self.review.decision(place),
             has_prompts=self.prompts.shown,
             undoable=self.context.last is not None,
+            many=len(self.many.chosen),
+            many_folder=self.many.folder,
+            many_output=self.many.output,
         )
 
     def _choices(self) -> dict[str, Any]:
@@ -231,6 +247,8 @@ class Panel(slicer.util.VTKObservationMixin):
         if self.parameters is None:
             return
         self.installation.look(self.request.networks())
+        self.many.show()
+        self.live.follow()
         state = panel_state(self.facts())
         for name, enabled in state.enabled.items():
             getattr(self.ui, name).enabled = enabled
@@ -244,6 +262,7 @@ class Panel(slicer.util.VTKObservationMixin):
     def _show_hints(self, state: states.PanelState) -> None:
         self.ui.segmentVolumeButton.toolTip = state.hint or _("Segment all slices, or the range")
         self.ui.segmentSliceButton.toolTip = state.slice_hint or _("Segment the slice shown")
+        self.ui.manyButton.toolTip = state.many_hint or _("Segment the ticked volumes")
         # A hint goes when what it asked for is done; what a run said stays.
         if self.idle and (state.hint or self.ui.statusText.text == self._hint):
             kept = self._lasting if state.hint else ""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import slicer
 
+from ..runs.kept_review import KeptReview
 from ..scene import overlays
 from ..scene.point_lists import PromptPoints
 from .context import Context, Place
@@ -37,10 +38,11 @@ class PromptsSection:
 
     Args:
         segment: called for the slice's points, and again when one was moved.
+        kept: keeps the points that were moved.
     """
 
-    def __init__(self, context: Context, segment: SegmentSlice) -> None:
-        self._context, self._segment = context, segment
+    def __init__(self, context: Context, segment: SegmentSlice, kept: KeptReview) -> None:
+        self._context, self._segment, self._kept = context, segment, kept
         self._points: PromptPoints | None = None
         self._overlay: Any = None
         self._before: list[tuple[Any, str | None, float]] = []
@@ -99,7 +101,7 @@ class PromptsSection:
             self._moved.start()  # when the run is over
             return
         here = place[:2]
-        self._place, self._changed = here, {}
+        self._place, self._changed = here, self._kept.points_of(here)
         self._segment(commit=False, done=lambda run: self._take(run, here))
 
     def _run_again(self) -> None:
@@ -116,9 +118,13 @@ class PromptsSection:
             return
         before = place[:2], dict(self._changed)
         self._changed[label] = self._points.prompts()
-        self._segment(
-            dict(self._changed), done=self._take_again, undone=lambda: self._put_back(*before)
-        )
+        here, points = place[:2], dict(self._changed)
+
+        def done(run: Any) -> None:
+            self._kept.keep_points(here, points)
+            self._take_again(run)
+
+        self._segment(points, done=done, undone=lambda: self._put_back(*before))
 
     def _take(self, run: Any, place: tuple[int, int]) -> None:
         # Meanwhile the boxes may have been unticked, or the view may have gone to another slice,

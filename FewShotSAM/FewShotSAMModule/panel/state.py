@@ -40,6 +40,8 @@ class Facts:
         decision: "accepted", "rejected" or "" of the slice shown.
         has_prompts: whether prompts are shown now.
         undoable: whether the last result can be taken back.
+        many: how many of many volumes are ticked; many_folder, many_output: the folders of their
+            files and of the results, "" for none.
     """
 
     volume: str = ""
@@ -71,6 +73,9 @@ class Facts:
     decision: str = ""
     has_prompts: bool = False
     undoable: bool = False
+    many: int = 0
+    many_folder: str = ""
+    many_output: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class PanelState:
         enabled: name of a widget in the .ui -> whether it can be used.
         visible: name of a widget -> whether it is shown.
         hint: one line under the buttons: what is missing, or what pressing will do first.
-        slice_hint: the same for "Segment slice".
+        slice_hint: the same for "Segment slice"; many_hint: for many volumes.
         ready: whether a volume can be segmented.
     """
 
@@ -89,6 +94,7 @@ class PanelState:
     visible: Mapping[str, bool] = field(default_factory=dict)
     hint: str = ""
     slice_hint: str = ""
+    many_hint: str = ""
     ready: bool = False
 
 
@@ -105,10 +111,15 @@ def panel_state(facts: Facts) -> PanelState:
             **_review_enabled(facts, idle, ready),
             "segmentSliceButton": idle and not slice_obstacle,
             "copyPythonButton": not obstacle,
+            "manyFolderEdit": idle,
+            "manyList": idle,
+            "manyOutputEdit": idle,
+            "manyButton": idle and not missing_for_many(facts),
         },
         visible=_visible(facts),
         hint=obstacle or needed,
         slice_hint=slice_obstacle or needed,
+        many_hint=missing_for_many(facts) or needed,
         ready=ready,
     )
 
@@ -189,6 +200,8 @@ def _visible(facts: Facts) -> dict[str, bool]:
         "cancelButton": facts.job != IDLE,
         "stopButton": facts.job in (RUNNING, CANCELLING),
         "aroundSlicesBox": facts.extent is Extent.around,
+        "manyOutputEdit": bool(facts.many_folder),
+        "manyOutputLabel": bool(facts.many_folder),
     }
 
 
@@ -268,6 +281,17 @@ def missing_for_slice(facts: Facts) -> str:
     if facts.current_slice is None:
         return "Show the volume in a slice view of the direction that was painted on."
     return ""
+
+
+def missing_for_many(facts: Facts) -> str:
+    """What many volumes need; "" for nothing."""
+    if not facts.volume and facts.source is not SupportSource.file:
+        return "Choose the volume that was painted on, or a saved support file."
+    if missing := missing_support(facts) or missing_fob_weights(facts):
+        return missing
+    if facts.many_folder and not facts.many_output:
+        return "Choose the folder that the results go into."
+    return "" if facts.many else "Tick at least one volume to segment."
 
 
 def slice_range(first: int, last: int, slices: int) -> tuple[int, int] | None:

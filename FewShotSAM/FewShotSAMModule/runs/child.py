@@ -69,6 +69,7 @@ class Child:
         command: str,
         volume: Volume | None,
         supports: Sequence[Support],
+        excluded: Volume | None,
         header: dict[str, Any],
     ) -> bool:
         """Sends a request; False when the process has ended already."""
@@ -79,6 +80,8 @@ class Child:
         if volume is not None:
             header["volume"] = self._token(volume, "volume", job.number)
             header["supports"] = [self._token(s, "support", job.number) for s in supports]
+        if excluded is not None:
+            header["excluded"] = self._token(excluded, "volume", job.number)
         self._post(job.number, {**header, "command": command, "id": job.number})
         return True
 

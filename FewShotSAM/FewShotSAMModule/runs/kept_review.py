@@ -11,10 +11,19 @@ import slicer
 
 from ..scene.slice_edits import clear_slice, fill_slice, segments_by_label
 from ..scene.viewing import array_axis
+from .kept_work import (
+    MovedPoints,
+    packed_points,
+    packed_slices,
+    unpacked_points,
+    unpacked_slices,
+)
 from .review import REJECTED, UNDECIDED, Review, judged
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from FewShotSAMLib.prompting.point_prompts import PointPrompts
 
     from .run import Run
 
@@ -45,6 +54,16 @@ def kept_of(segmentation_node: Any) -> tuple[Review, dict[int, str]] | None:
         return None
 
 
+def work_of(segmentation_node: Any) -> tuple[dict[int, np.ndarray], MovedPoints]:
+    """What rejected slices of a segmentation held, and the points that were moved in others; both
+    empty where it keeps none, or was edited by hand."""
+    try:
+        content = json.loads(segmentation_node.GetAttribute(ATTRIBUTE) or "")
+        return unpacked_slices(content["removed"]), unpacked_points(content["points"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}, {}
+
+
 class KeptReview:
     """A review, its segmentation, and what a person decides about its slices.
 
@@ -62,8 +81,8 @@ class KeptReview:
         self.segment_ids: dict[int, str] = {}
         self.changed: Callable[[], None] = lambda: None
         self.written: Callable[[], None] = lambda: None
-        # What rejected slices held, while the application runs.
-        self._removed: dict[int, np.ndarray] = {}
+        self._removed: dict[int, np.ndarray] = {}  # what rejected slices held
+        self._points: MovedPoints = {}
 
     @property
     def gone(self) -> bool:
@@ -79,11 +98,13 @@ class KeptReview:
         back = self._way_back(volume, run.node)
         result, axis = run.result, array_axis(volume, run.result.axis)
         review, ids = self._joined(run, axis, doubtful_below)
-        held = {k: v for k, v in self._removed.items() if self.node is run.node}
+        same = self.node is run.node
+        held, points = (dict(d) if same else {} for d in (self._removed, self._points))
         self.segment_ids = ids
         self.show(run.node, review)
         worked_on = {one.index for one in result.slices}
         self._removed.update({k: v for k, v in held.items() if k not in worked_on})
+        self._points.update({k: v for k, v in points.items() if k not in worked_on})
         self._keep()
         return back
 
@@ -118,6 +139,7 @@ class KeptReview:
             self.review.update(entries)
             self.segment_ids.update(run.segment_ids)
             self._removed.pop(run.answer.preview.index, None)
+            self._points.pop(run.answer.preview.index, None)
             self.changed()
         else:
             self.segment_ids = dict(run.segment_ids)
@@ -129,6 +151,7 @@ class KeptReview:
     def _way_back(self, volume: Any, changed: Any) -> Callable[[], None]:
         """Brings back the review as it is now, and what the segmentation ``changed`` keeps."""
         node, ids, removed = self.node, dict(self.segment_ids), dict(self._removed)
+        points = dict(self._points)
         review = self.review.to_json() if self.review else None
         kept = changed.GetAttribute(ATTRIBUTE)
 
@@ -141,13 +164,26 @@ class KeptReview:
             self.segment_ids = ids
             self.show(node, Review.from_json(review) if review else None)
             self._removed.update(removed)
+            self._points.update(points)
 
         return back
+
+    def points_of(self, place: tuple[int, int]) -> dict[int, PointPrompts]:
+        """By label, the points that a person moved in a slice (array axis, index)."""
+        here = self.review is not None and place[0] == self.review.array_axis
+        return dict(self._points.get(place[1], {})) if here else {}
+
+    def keep_points(self, place: tuple[int, int], points: dict[int, PointPrompts]) -> None:
+        """Keeps the points that the result of a slice was made with."""
+        if self.review is not None and place[0] == self.review.array_axis:
+            self._points[place[1]] = dict(points)
+            self._keep()
 
     def show(self, node: Any, review: Review | None) -> None:
         """Another review; None for none."""
         self.node, self.review = node, review
         self._removed.clear()
+        self._points.clear()
         self.changed()
 
     def find(self, volume: Any) -> None:
@@ -161,6 +197,7 @@ class KeptReview:
             if (kept := kept_of(node)) is not None:
                 review, self.segment_ids = kept
                 self.show(node, review)
+                self._removed, self._points = work_of(node)
                 return
 
     def slice_at(self, place: tuple[int, int, Any] | None) -> int | None:
@@ -229,6 +266,9 @@ class KeptReview:
         if self.node is None or self.review is None:
             return
         ids = {str(label): segment_id for label, segment_id in self.segment_ids.items()}
-        content = {"segment_ids": ids, "review": self.review.to_json()}
+        content = {
+            "segment_ids": ids, "review": self.review.to_json(),
+            "removed": packed_slices(self._removed), "points": packed_points(self._points),
+        }  # fmt: skip
         self.node.SetAttribute(ATTRIBUTE, json.dumps(content))
         self.written()

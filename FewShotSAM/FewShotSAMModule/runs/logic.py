@@ -57,13 +57,23 @@ class _Target:
     overwrite: str
     before_change: Callable[[], None] | None
 
+    @property
+    def place(self) -> str:
+        """Either "new" or "existing"."""
+        return self.into or ("new" if self.node is None else "existing")
+
+    def preparation(self, volume_node: Any, painted: Any, choice: Choice) -> Preparation:
+        """Reads what a run into it works on, with the voxels that it may not take."""
+        output = self.node if self.place == "existing" else None
+        return Preparation(volume_node, painted, choice, output, self.overwrite)
+
     def writer(self, source: Source) -> ResultWriter:
         """Of the result of what was read."""
         return ResultWriter(
             source.nodes[0],
             source.segments,
             output=self.node,
-            into=self.into or ("new" if self.node is None else "existing"),
+            into=self.place,
             overwrite=self.overwrite,
             before_change=self.before_change,
         )
@@ -108,7 +118,8 @@ def segment(
         strategy, range, window, assume_present: see `Segmenter.segment`. `range` is the first
             and last slice, both included, along the volume's own axis, from 0.
         into: "new" for one beside the volume, or "existing", the default with an output.
-        overwrite: "never", "unlocked" or "all": whose voxels it may take, see `ResultWriter`.
+        overwrite: "never", "unlocked" or "all": whose voxels it may take, see `ResultWriter`. Those
+            that it may not take count as background.
         item: of a volume sequence, which item; None for the one that is shown.
         before_change: called just before an existing segmentation changes.
         progress: called with each new `Progress`; callback: with the run when it is over.
@@ -126,7 +137,7 @@ def segment(
     options = {"strategy": strategy, "range": range, "window": window, "seed": seed,
                "assume_present": assume_present}  # fmt: skip
     begin = partial(_volume_work, worker or shared_worker(), networks, target, options)
-    preparation = Preparation(volume_node, support_segmentation, choice)
+    preparation = target.preparation(volume_node, support_segmentation, choice)
     run = Run(preparation, begin, _nodes(preparation, output_segmentation), progress, callback)
     return _waited(run).node if wait else run
 
@@ -163,10 +174,12 @@ def segment_slice(
     """
     choice = _choice(segment_ids, supports, support_slices, axis, item, window)
     networks = _Networks(model, method, features, fob, device, precision, allow_cpu)
-    target = _Target(output_segmentation, into, overwrite, before_change) if commit else None
+    target = _Target(output_segmentation, into, overwrite, before_change)
     asked = {"index": slice_index, "prompts": prompts, "options": {"window": window, "seed": seed}}
-    begin = partial(_slice_work, worker or shared_worker(), networks, target, asked)
-    preparation = Preparation(volume_node, support_segmentation, choice)
+    begin = partial(
+        _slice_work, worker or shared_worker(), networks, target if commit else None, asked
+    )
+    preparation = target.preparation(volume_node, support_segmentation, choice)
     run = Run(preparation, begin, _nodes(preparation, output_segmentation), None, callback)
     return _waited(run).answer if wait else run
 
@@ -175,7 +188,10 @@ def _volume_work(
     worker: Worker, networks: _Networks, target: _Target, options: dict[str, Any], source: Source
 ) -> Work:
     writer = target.writer(source)
-    job = worker.segment(source.volume, source.supports, model=asdict(networks), options=options)
+    job = worker.segment(
+        source.volume, source.supports, excluded=source.excluded, model=asdict(networks),
+        options=options,
+    )  # fmt: skip
 
     def write(result: VolumeResult) -> Any:
         return writer.commit(result.labels.voxels, _region(source, options["range"]))
@@ -194,7 +210,9 @@ def _slice_work(
     source: Source,
 ) -> Work:
     writer = target.writer(source) if target else None
-    job = worker.segment_slice(source.volume, source.supports, model=asdict(networks), **asked)
+    job = worker.segment_slice(
+        source.volume, source.supports, excluded=source.excluded, model=asdict(networks), **asked
+    )
 
     def write(answer: SliceAnswer) -> Any:
         if writer is None:

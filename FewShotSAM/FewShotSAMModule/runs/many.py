@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from FewShotSAMLib import InputError
 
 from . import logic
-from .job import CANCELLED, FAILED, RUNNING, WAITING
+from .job import CANCELLED, DONE, FAILED, RUNNING, WAITING
 from .run import Run, poll_until_over
 
 if TYPE_CHECKING:
@@ -24,6 +26,23 @@ _OF_ONE = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """One volume's.
+
+    Attributes:
+        name: of the volume, for messages.
+        begin: starts its run.
+        end: called with the run when it is over, also when it was given up.
+
+    An InputError of either is this volume's failure.
+    """
+
+    name: str
+    begin: Callable[[], Run]
+    end: Callable[[Run], None] = lambda run: None
+
+
 class ManyRuns:
     """Runs of several volumes. Poll it from a timer until it is `over`.
 
@@ -33,26 +52,24 @@ class ManyRuns:
     Attributes:
         state: "waiting", "running", "cancelled" or "over".
         runs: of the volumes that were begun, in their order; the last may be on its way.
+        done: how many volumes are segmented.
         failed: volume's name -> why it was not segmented, in one line.
 
     Args:
-        volume_nodes: the volumes.
-        begin: starts the run of a volume; an InputError of its is that volume's failure.
+        turns: of the volumes.
         callback: called with each run when it is over.
     """
 
     def __init__(
-        self,
-        volume_nodes: Sequence[Any],
-        begin: Callable[[Any], Run],
-        callback: Callable[[Run], None] | None = None,
+        self, turns: Sequence[Turn], callback: Callable[[Run], None] | None = None
     ) -> None:
         self.state = WAITING
         self.runs: list[Run] = []
+        self.done = 0
         self.failed: dict[str, str] = {}
-        self._left, self._begin, self._callback = list(volume_nodes), begin, callback
+        self._left, self._callback = list(turns), callback
         self._count = len(self._left)
-        self._now: Run | None = None
+        self._now: tuple[Turn, Run] | None = None
 
     @property
     def over(self) -> bool:
@@ -76,45 +93,44 @@ class ManyRuns:
         if self._now is None:
             self._next()
             return
-        self._now.poll()
-        if self._now.over:
-            self._note(self._now)
+        turn, run = self._now
+        run.poll()
+        if run.over:
             self._now = None
+            self._note(turn, run)
 
     def _next(self) -> None:
         if not self._left:
             self.state = OVER
             return
-        self.state, node = RUNNING, self._left.pop(0)
-        if node.GetScene() is None:
-            self._fail(node, "was removed before its turn")
-            return
+        self.state, turn = RUNNING, self._left.pop(0)
         try:
-            self._now = self._begin(node)
+            run = turn.begin()
         except InputError as problem:
-            self._fail(node, str(problem))
+            self.failed[turn.name] = str(problem)
         else:
-            self.runs.append(self._now)
+            self.runs.append(run)
+            self._now = turn, run
 
-    def _note(self, run: Run) -> None:
+    def _note(self, turn: Turn, run: Run) -> None:
         if run.state == FAILED:
-            self._fail(run.volume_node, run.message)
+            self.failed[turn.name] = run.message
         elif run.state == CANCELLED:
             self._left.clear()
             self.state = CANCELLED
+        try:
+            turn.end(run)
+            self.done += run.state == DONE
+        except InputError as problem:
+            self.failed[turn.name] = str(problem)
         if self._callback is not None:
             self._callback(run)
-
-    def _fail(self, node: Any, line: str) -> None:
-        """Two volumes of one name are told apart by their ids."""
-        name = node.GetName() or node.GetID() or "volume"
-        self.failed[f"{name} ({node.GetID()})" if name in self.failed else name] = line
 
     def cancel(self) -> None:
         """Gives up the volume at hand, which is then as it was, and those that wait."""
         self._left.clear()
         if self._now is not None:
-            self._now.cancel()
+            self._now[1].cancel()
         elif not self.over:
             self.state = CANCELLED
 
@@ -123,7 +139,10 @@ class ManyRuns:
         stays."""
         self._left.clear()
         if self._now is not None:
-            self._now.abandon()
+            turn, run = self._now
+            self._now = None
+            run.abandon()
+            turn.end(run)
         self.state = CANCELLED
 
     def wait(self, tick: Callable[[], None] | None = None) -> None:
@@ -166,24 +185,50 @@ def segment_many(
         InputError: no volume, no support or one that cannot be used, or an option that is of one
             volume.
     """
-    from FewShotSAMLib import Support
-
-    alone = isinstance(supports, str | Path | Support)
-    nodes, given = list(volume_nodes), [supports] if alone else list(supports)
-    if not nodes or not given:
-        raise InputError("segment_many needs at least one volume and one support")
-    given = [one if isinstance(one, Support) else Support.load(one) for one in given]
-    if of_one := sorted(_OF_ONE & options.keys()):
-        raise InputError(f"segment_many: {of_one[0]} is of one volume; use segment for it")
+    given, nodes = check_many(supports, options), list(volume_nodes)
+    if not nodes:
+        raise InputError("segment_many needs at least one volume")
 
     def begin(node: Any) -> Run:
-        def tell(one: Progress) -> None:
-            if progress is not None:
-                progress(*many.progress, one)
-
+        if node.GetScene() is None:
+            raise InputError("was removed before its turn")
         return logic.segment(node, supports=given, progress=tell, wait=False, **options)
 
-    many = ManyRuns(nodes, begin, callback)
+    def tell(one: Progress) -> None:
+        if progress is not None:
+            progress(*many.progress, one)
+
+    names = _own_names(nodes)
+    many = ManyRuns(
+        [Turn(name, partial(begin, node)) for name, node in zip(names, nodes)], callback
+    )
     if wait:
         many.wait(logic.redraw())
     return many
+
+
+def check_many(
+    supports: Sequence[Support | str | Path] | Support | str | Path, options: dict[str, Any]
+) -> list[Support]:
+    """The supports, read.
+
+    Raises:
+        InputError: there is none or one that cannot be used, or an option is of one volume.
+    """
+    from FewShotSAMLib import Support
+
+    given = [supports] if isinstance(supports, str | Path | Support) else list(supports)
+    if not given:
+        raise InputError("segment_many needs at least one support")
+    if of_one := sorted(_OF_ONE & options.keys()):
+        raise InputError(f"segment_many: {of_one[0]} is of one volume; use segment for it")
+    return [one if isinstance(one, Support) else Support.load(one) for one in given]
+
+
+def _own_names(nodes: Sequence[Any]) -> list[str]:
+    """A name for each; two volumes of one name are told apart by their ids."""
+    names: list[str] = []
+    for node in nodes:
+        name = node.GetName() or node.GetID() or "volume"
+        names.append(f"{name} ({node.GetID()})" if name in names else name)
+    return names

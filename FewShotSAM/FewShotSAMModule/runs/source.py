@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from FewShotSAMLib import InputError, Volume
 
 from ..scene.existing_results import segmentation_stamp
+from ..scene.neighbours import Neighbours, look_at_neighbours
 from ..scene.placement import local_to_world, volume_affine
 from ..scene.segments import SegmentInfo
 from ..scene.structures import together
@@ -35,6 +36,7 @@ class Choice:
     axis: str = "auto"
     item: int | None = None
     window: tuple[float, float] | None = None
+    overview: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,7 @@ class Source:
         key: changes when anything does that it was read from.
         nodes: the volume's, and the segmentation's where there is one.
         segments: label -> what the structure is.
+        excluded: voxels of segments that the result may not take, or None.
     """
 
     key: tuple[Any, ...]
@@ -52,6 +55,7 @@ class Source:
     volume: Volume
     supports: tuple[Support, ...]
     segments: Mapping[int, SegmentInfo]
+    excluded: Volume | None = None
 
 
 _last: list[Source] = []  # what the process has got already need not be read and sent again
@@ -67,12 +71,17 @@ class Preparation:
 
     Args:
         volume_node, segmentation_node, choice: as for `logic.segment`.
+        output: the segmentation that the result goes into, or None; overwrite: as for
+            `ResultWriter`.
 
     Raises:
         InputError: there is nothing to read, or what is seen at once is unusable.
     """
 
-    def __init__(self, volume_node: Any, segmentation_node: Any, choice: Choice) -> None:
+    def __init__(
+        self, volume_node: Any, segmentation_node: Any, choice: Choice, output: Any = None,
+        overwrite: str = "all",
+    ) -> None:
         if volume_node is None:
             raise InputError("no volume is chosen; choose the volume to segment")
         if segmentation_node is None and not choice.supports:
@@ -85,17 +94,20 @@ class Preparation:
         self._source: Source | None = None
         files = tuple(_file_stamp(one) for one in choice.supports)
         key = (*(_stamp(node) for node in self.nodes), replace(choice, supports=()), files)
-        kept = _last[0] if _last else None
-        if kept is not None and kept.nodes == self.nodes and kept.key == key:
-            self._source = kept
+        self._kept, self._volume = _kept_source(self.nodes, key), _kept_volume(key)
+        look = None if self._kept else look_at(volume_node, choice.item)
+        grid = self._kept.volume if self._kept else look.volume
+        near = None if output is None else look_at_neighbours(grid, output, overwrite)
+        if self._kept and near is None:
+            self._source = self._kept
             return
-        look = look_at(volume_node, choice.item)
         painting = None
-        if segmentation_node is not None:
-            painting = look_at_painting(look.volume, segmentation_node, choice.segment_ids)
+        if look and segmentation_node is not None:
+            painting = look_at_painting(grid, segmentation_node, choice.segment_ids)
         self._thread = threading.Thread(
-            target=self._read, args=(key, look, painting, choice), name="FewShotSAM", daemon=True
-        )
+            target=self._read, args=(key, look, painting, near, choice), name="FewShotSAM",
+            daemon=True,
+        )  # fmt: skip
         self._thread.start()
 
     def poll(self, patience: float = 0.02) -> Source | None:
@@ -113,28 +125,58 @@ class Preparation:
         if self._problem is not None:
             raise self._problem
         if self._source is not None:
-            _last[:] = [self._source]
+            _last[:] = [self._kept]
         return self._source
 
     def _read(
-        self, key: tuple[Any, ...], look: Look, painting: Painting | None, choice: Choice
+        self, key: tuple[Any, ...], look: Look | None, painting: Painting | None,
+        near: Neighbours | None, choice: Choice,
     ) -> None:
         try:
             # Copies first: the scene may change while this goes on. Arrays that the scene lets go
             # of stay alive as long as the views do.
-            look, painting = look.copy(), painting.copy() if painting else None
-            volume = look.read()
-            supports, segments = (), {}
-            if painting is not None:
-                supports, segments = painted_supports(
-                    volume, painting, axis=choice.axis, slices=choice.slices
-                )
-                if choice.window is not None:
-                    supports = _through_window(supports, volume, choice.window)
-            supports, segments = together(supports, segments, _loaded(choice.supports))
-            self._source = Source(key, self.nodes, volume, supports, segments)
+            painting, near = (one.copy() if one else None for one in (painting, near))
+            look = look.copy() if look and self._volume is None else look
+            if look:
+                volume = self._volume or look.read()
+                supports, segments = _inputs(volume, painting, choice)
+                self._kept = Source(key, self.nodes, volume, supports, segments)
+            kept = self._kept
+            excluded = near.voxels(kept.volume, kept.segments) if near else None
+            self._source = replace(kept, excluded=excluded)
         except BaseException as problem:
             self._problem = problem
+
+
+def _kept_source(nodes: tuple[Any, ...], key: tuple[Any, ...]) -> Source | None:
+    """What the last run read, where it would be read again."""
+    same = bool(_last) and _last[0].nodes == nodes and _last[0].key == key
+    return _last[0] if same else None
+
+
+def _kept_volume(key: tuple[Any, ...]) -> Volume | None:
+    """That of the last run, where the same one would be read again: only the painting changed."""
+    same = bool(_last) and _volume_key(_last[0].key) == _volume_key(key)
+    return _last[0].volume if same else None
+
+
+def _volume_key(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What of a source's key is the volume's: its stamp, and which item of a sequence it is."""
+    return key[0], key[-2].item
+
+
+def _inputs(
+    volume: Volume, painting: Painting | None, choice: Choice
+) -> tuple[tuple[Support, ...], Mapping[int, SegmentInfo]]:
+    """The supports, and what their labels are."""
+    supports, segments = (), {}
+    if painting is not None:
+        supports, segments = painted_supports(
+            volume, painting, axis=choice.axis, slices=choice.slices, overview=choice.overview
+        )
+        if choice.window is not None:
+            supports = _through_window(supports, volume, choice.window)
+    return together(supports, segments, _loaded(choice.supports))
 
 
 def _loaded(supports: Sequence[Support | str | Path]) -> list[Support]:

@@ -76,18 +76,21 @@ class Worker:
         volume: Volume,
         supports: Sequence[Support],
         *,
+        excluded: Volume | None = None,
         model: Mapping[str, Any],
         options: Mapping[str, Any],
     ) -> Job:
         """A volume. Its result is a `VolumeResult`; slices come while it runs.
 
         Args:
-            volume, supports: sent once and kept by the process as long as the object lives; their
-                arrays must not change.
+            volume, supports, excluded: sent once and kept by the process as long as the object
+                lives; their arrays must not change.
             model: arguments of `FewShotSAMLib.load_segmenter`.
             options: of `Segmenter.segment`: strategy, range, window, seed, assume_present.
         """
-        return self._ask("segment", volume, supports, model=dict(model), options=dict(options))
+        return self._ask(
+            "segment", volume, supports, excluded, model=dict(model), options=dict(options)
+        )
 
     def segment_slice(
         self,
@@ -96,6 +99,7 @@ class Worker:
         index: int,
         *,
         prompts: Mapping[int, PointPrompts] | None = None,
+        excluded: Volume | None = None,
         model: Mapping[str, Any],
         options: Mapping[str, Any],
     ) -> Job:
@@ -104,7 +108,7 @@ class Worker:
         from FewShotSAMLib.apps.worker.parcels import pack_prompts
 
         return self._ask(
-            "slice", volume, supports, index=index, prompts=pack_prompts(prompts or {}),
+            "slice", volume, supports, excluded, index=index, prompts=pack_prompts(prompts or {}),
             model=dict(model), options=dict(options),
         )
 
@@ -140,6 +144,7 @@ class Worker:
         command: str,
         volume: Volume | None = None,
         supports: Sequence[Support] = (),
+        excluded: Volume | None = None,
         **header: Any,
     ) -> Job:
         self._number += 1
@@ -152,7 +157,7 @@ class Worker:
                 break
             self._child = child
             job = Job(child, self._number, self.patience)
-            if child.submit(job, command, volume, supports, header):
+            if child.submit(job, command, volume, supports, excluded, header):
                 return job
             line = child.ended or "the segmentation process ended"
         return Job.failed(self._number, line, "crash")

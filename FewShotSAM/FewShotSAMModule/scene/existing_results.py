@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ class ExistingOutput:
         self.node = node
         self._segments, self._overwrite = segments, overwrite
         self._check_node()
-        self._targets = _find_targets(node, segments)
+        self._targets = target_segments(read_segments(node), segments)
         self._check_locks()
 
     @property
@@ -80,7 +80,7 @@ class ExistingOutput:
         node = self.node
         known = set(node.GetSegmentation().GetSegmentIDs())
         owners, new = self._owners(known)
-        protected = self._protected(known)
+        protected = protected_segments(node, self._overwrite)
         layers = read_layers(node, None, labels)
         free, held_back = layer_edits.free_part(labels, layers, owners, protected)
         result = labels.with_voxels(free)
@@ -134,13 +134,6 @@ class ExistingOutput:
         finally:
             node.EndModify(modifying)
         return _undo_of(node, history)
-
-    def _protected(self, known: set[str]) -> set[str]:
-        if self._overwrite == "never":
-            return known
-        if self._overwrite == "all":
-            return set()
-        return {i for i in known if is_locked(self.node, i)}
 
     def _check_node(self) -> None:
         node = self.node
@@ -203,9 +196,23 @@ def _undo_of(node: Any, history: Any) -> Callable[[], None]:
     return undo
 
 
-def _find_targets(node: Any, segments: Mapping[int, SegmentInfo]) -> dict[int, str]:
-    """Label -> id of the segment it goes into, for labels that have one."""
-    there = read_segments(node)
+def protected_segments(node: Any, overwrite: str) -> set[str]:
+    """Ids of the segments that keep every voxel; `overwrite` as for `ResultWriter`."""
+    known = set(node.GetSegmentation().GetSegmentIDs())
+    if overwrite == "unlocked":
+        return {i for i in known if is_locked(node, i)}
+    return known if overwrite == "never" else set()
+
+
+def target_segments(
+    there: Sequence[SegmentInfo], segments: Mapping[int, SegmentInfo]
+) -> dict[int, str]:
+    """Label -> id of the segment it goes into, for labels that have one.
+
+    Args:
+        there: the segments of the segmentation.
+        segments: label -> what the result calls it.
+    """
     targets: dict[int, str] = {}
     for label, info in segments.items():
         same = [s.id for s in there if s.name == info.name and s.id not in targets.values()]

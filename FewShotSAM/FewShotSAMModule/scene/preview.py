@@ -90,6 +90,10 @@ class Preview:
         # The views do not hear of the image, only of the node.
         self.node.Modified()
 
+    def clear(self) -> None:
+        """Shows nothing until slices are filled again."""
+        self._labels[:] = 0
+
     def remove(self) -> None:
         """Takes it out of the scene. A second call, or one after the scene was closed, is fine."""
         remove_with_parts(self.node)

@@ -110,8 +110,13 @@ def painted_supports(
     *,
     axis: str = "auto",
     slices: str | Sequence[int] = "all",
+    overview: bool = True,
 ) -> tuple[tuple[Support, ...], dict[int, SegmentInfo]]:
-    """The other part of ``volume_supports``. Touches no node, so any thread may call it."""
+    """The other part of ``volume_supports``. Touches no node, so any thread may call it.
+
+    Args:
+        overview: keep a thin copy of the volume, which other patients need.
+    """
     from FewShotSAMLib import Support
     from FewShotSAMLib.data.label_values import present_labels
 
@@ -130,7 +135,9 @@ def painted_supports(
     for one, numbers in zip(maps, chosen):
         if numbers is not None:
             labels = volume.with_voxels(one, name=name, modality="other", segments=segments)
-            supports.append(Support.from_labels(volume, labels, axis=axis, slices=numbers))
+            supports.append(
+                Support.from_labels(volume, labels, axis=axis, slices=numbers, overview=overview)
+            )
     used = {label for support in supports for label in support.names}
     return tuple(supports), {label: info for label, info in kept.items() if label in used}
 

@@ -44,15 +44,26 @@ def save_copy(volume_node: Any, segmentation_node: Any) -> Path:
         InputError: there is no such place, or it cannot be written to.
     """
     path = copy_path(volume_node)
+    write_segmentation(segmentation_node, path)
+    return path
+
+
+def write_segmentation(segmentation_node: Any, path: Path) -> None:
+    """Writes a segmentation into a file, whole or not at all. What the segmentation itself is saved
+    as does not change.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
     storage = slicer.vtkMRMLSegmentationStorageNode()
     problem = ""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".FewShotSAM") as folder:
-        temporary = Path(folder) / path.name
-        storage.SetFileName(str(temporary))
-        try:
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".FewShotSAM") as folder:
+            temporary = Path(folder) / path.name
+            storage.SetFileName(str(temporary))
             if storage.WriteData(segmentation_node) and temporary.is_file():
                 os.replace(temporary, path)
-                return path
-        except OSError as error:
-            problem = f" ({error.strerror or error})"
-    raise InputError(f"{path}: the copy of the result cannot be written{problem}; save the scene")
+                return
+    except OSError as error:
+        problem = f" ({error.strerror or error})"
+    raise InputError(f"{path}: the result cannot be written{problem}; save the scene")

@@ -64,6 +64,13 @@ def _add_extent(parser: argparse.ArgumentParser) -> None:
         help="only these slices of QUERY, from 0, both included (default: all)",
     )
     parser.add_argument(
+        "--exclude",
+        type=Path,
+        metavar="MASK",
+        help="what belongs to other structures, nonzero on QUERY's grid: none of it is in OUT, and "
+        "structures end there",
+    )
+    parser.add_argument(
         "--doubtful",
         choices=("keep", "drop"),
         default="keep",
@@ -98,7 +105,7 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
     """
     from ...data.reading_notes import reading_notes
     from ...data.writing import check_grid, write_labels
-    from ..inputs import read_image, read_supports
+    from ..inputs import excluded_voxels, read_image, read_supports
     from ..option_names import in_options
     from ..outputs import tell
 
@@ -107,7 +114,7 @@ def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:
     check_grid(query, args.output)
     _check_sources(args.output, args.query, query)
     supports = read_supports(args, query)
-    result = _segment(query, supports, args)
+    result = _segment(query, supports, args, excluded_voxels(args, query))
     told = reading_notes(query, supports)
     for note in result.notes:
         if note not in told:
@@ -158,7 +165,9 @@ def load_chosen_segmenter(args: argparse.Namespace) -> Segmenter:
     )
 
 
-def _segment(query: Volume, supports: Sequence[Support], args: argparse.Namespace) -> VolumeResult:
+def _segment(
+    query: Volume, supports: Sequence[Support], args: argparse.Namespace, excluded: Volume | None
+) -> VolumeResult:
     from ..progress import showing_progress
 
     segmenter = load_chosen_segmenter(args)
@@ -172,6 +181,7 @@ def _segment(query: Volume, supports: Sequence[Support], args: argparse.Namespac
             cancel=cancel,
             window=args.window,
             doubtful=getattr(args, "doubtful", "keep"),
+            excluded=excluded,
         )
 
 

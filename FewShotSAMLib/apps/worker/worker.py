@@ -13,8 +13,9 @@ Requests: a header with "command", "id" (a number that the answers repeat) and
     forget    token -> nothing
     weights   entry, folder, mirror, source -> progress, done; see `weight_files`
     abdomen   shape, spacing, seed -> done: a generated image, and the labels of one slice
-    segment   model {options}, volume token, supports [tokens], options -> progress, preview, done
-    slice     model {options}, volume token, supports [tokens], index, prompts, options -> done
+    segment   model {options}, volume token, supports [tokens], excluded token or null, options
+              -> progress, preview, done
+    slice     as segment, with index and prompts -> done
     cancel    target: the id of the request to give up -> that one's error, kind "cancelled"
     quit      -> the process ends
 
@@ -158,6 +159,7 @@ class Worker:
         if key not in self._segmenters:
             self._segmenters.clear()
             self._segmenters[key] = load_segmenter(**options, tell=self._tell)
+            self._segmenters[key].keeps_slices = True  # a person paints on and asks again
         return self._segmenters[key]
 
     def _tell(self, line: str) -> None:
@@ -184,7 +186,8 @@ class Worker:
         result = segmenter.segment(
             self._kept[header["volume"]],
             [self._kept[token] for token in header["supports"]],
-            progress=progress, preview=preview, cancel=cancel, seed=seed, **options,
+            progress=progress, preview=preview, cancel=cancel, seed=seed,
+            excluded=self._kept.get(header.get("excluded")), **options,
         )
         for note in result.notes:
             self._tell(note)
@@ -200,6 +203,7 @@ class Worker:
             [self._kept[token] for token in header["supports"]],
             header["index"],
             prompts=parcels.unpack_prompts(header["prompts"]),
+            excluded=self._kept.get(header.get("excluded")),
             **header["options"],
         ))
 

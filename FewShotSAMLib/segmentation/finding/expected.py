@@ -7,7 +7,7 @@ sequence) is sought by what lies where the plan expects it in the same slice, no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -116,13 +116,14 @@ def segment_expected(
     if not found.indices:
         return None
     encoded = work.slices.several(found.indices)
-    proposal = _proposed(work, encoded, structure, found)
+    proposal = _proposed(work, encoded, structure, found.indices, found)
     model = work.slices.encoders.model
     masks = decode(
         model, encoded, torch.arange(len(found.indices), device=work.device), proposal.prompts,
         roi_size=work.frame.size, mask_index=work.method.masks.mask_index, masks=found.masks,
         confidence=proposal.confidence[:, None] if model.uses_confidence else None,
     )
+    masks = replace(masks, logits=work.outside(masks.logits, found.indices))
     return Expected(found.indices, proposal, masks, overlaps(masks.logits, found.share))
 
 
@@ -136,23 +137,24 @@ def guided(
     """
     guides = [guide(work, structure, indices) for structure in structures]
     proposals = [
-        _proposed(work, encoded, structure, g)
+        _proposed(work, encoded, structure, indices, g)
         for structure, g in zip(structures, guides, strict=True)
     ]
     return proposals, guides
 
 
 def _proposed(
-    work: Work, encoded: EncodedSlices, structure: Structure, guide: Guide | None
+    work: Work, encoded: EncodedSlices, structure: Structure, indices: Sequence[int],
+    guide: Guide | None,
 ) -> Proposal:
     """What the method says of a structure in N slices that have a guide, or none."""
     if guide is None:
-        return work.method.propose(encoded, structure.kept)
+        return work.propose(structure, encoded, indices)
     if work.priors[structure.label].alike:
-        return work.method.propose(encoded, structure.kept, guide.near)
+        return work.propose(structure, encoded, indices, guide.near)
     several = [
         _proposed_by_place(work, encoded.select(slice(n, n + 1)), structure, guide, n)
-        for n in range(len(guide.indices))
+        for n in range(len(indices))
     ]
     return Proposal(
         torch.cat([one.confidence for one in several]),
@@ -165,12 +167,12 @@ def _proposed_by_place(
     work: Work, encoded: EncodedSlices, structure: Structure, guide: Guide, row: int
 ) -> Proposal:
     """The same of one slice, by what lies in the middle of where the plan expects the structure."""
-    near = Near(guide.near.place[row : row + 1])
-    if not bool(guide.expected[row]):
-        return work.method.propose(encoded, structure.kept, near)
-    share = guide.share[row]
-    middle = work.method.remember(encoded, torch.logit(share / share.max(), 1e-3))
-    return work.method.propose(encoded, [middle], near)
+    index, near = [guide.indices[row]], Near(guide.near.place[row : row + 1])
+    if bool(guide.expected[row]):
+        share = guide.share[row]
+        middle = work.method.remember(encoded, torch.logit(share / share.max(), 1e-3))
+        structure = replace(structure, kept=(middle,))
+    return work.propose(structure, encoded, index, near)
 
 
 def overlaps(logits: Tensor, share: Tensor) -> Tensor:

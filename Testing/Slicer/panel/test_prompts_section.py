@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from FewShotSAMModule.runs.kept_review import KeptReview
 from FewShotSAMModule.scene.slice_edits import read_slice
 from panel_driver import (
     bare_context,
@@ -78,6 +79,33 @@ def test_points_are_shown_and_a_moved_one_segments_the_slice_again(panel, scene)
     panel.enter()
 
 
+def test_a_moved_point_is_there_again_after_a_look_elsewhere(panel):
+    k = fullest(panel.parameters.volume, panel.parameters.supportSegmentation)
+
+    def first_point() -> np.ndarray:
+        lists = slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
+        inside = next(node for node in lists if node.GetName().endswith("inside"))
+        return np.array(inside.GetNthControlPointPositionWorld(0)), inside
+
+    def look(index: int) -> None:
+        show(panel, index)
+        settle(lambda: panel.prompts.shown and panel.idle)
+
+    show(panel, k + 1)
+    panel.ui.showPromptsBox.click()
+    settle(lambda: panel.prompts.shown and panel.idle)
+    place, inside = first_point()
+    moved = place + (3.0, 0.0, 0.0)
+    inside.SetNthControlPointPositionWorld(0, *moved)
+    settle(lambda: panel.context.last is not None)
+    finish(panel)
+    look(k + 2)
+    look(k + 1)
+    np.testing.assert_allclose(first_point()[0], moved, atol=1e-3)
+    panel.ui.undoResultButton.click()
+    np.testing.assert_allclose(first_point()[0], place, atol=1e-3)
+
+
 def test_scrolling_while_points_are_looked_up_shows_those_of_the_slice_at_rest(panel):
     show(panel, 5)
     panel.ui.showPromptsBox.click()
@@ -109,7 +137,7 @@ def test_it_needs_a_context_and_a_way_to_segment_a_slice(widgets, abdomen):
         run.wait()
         done(run.check())
 
-    section = part("prompts_section").PromptsSection(context, segment)
+    section = part("prompts_section").PromptsSection(context, segment, KeptReview())
     widgets.showPromptsBox.click()
     assert asked == [(None, False)]
     assert section.shown

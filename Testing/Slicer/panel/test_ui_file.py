@@ -264,7 +264,7 @@ def shown_panel(height, width=480):
     for name, visible in panel_state(Facts(volume="CT", segmentation="s", segments=2, chosen=2,
                                            job="running")).visible.items():  # fmt: skip
         getattr(ui, name).visible = visible
-    for name in ("reviewSection", "advancedSection", "installationSection"):
+    for name in ("reviewSection", "manySection", "advancedSection", "installationSection"):
         getattr(ui, name).collapsed = True
     ui.statusText.text = "Following the structures: 3 of 24 done, 21 slices left, 1 min to go"
     area = QScrollArea()
@@ -306,7 +306,8 @@ def test_slicers_own_widgets_are_reached_and_left_with_tab(monkeypatch, scene):
     places = [names.index(name) for name in (
         "volumeSelector", "supportSourceBox", "segmentationSelector", "supportFileEdit",
         "presetBox", "intoBox", "outputSelector", "overwriteBox", "segmentVolumeButton",
-        "segmentEditor", "methodBox", "fobWeightsEdit", "strategyBox", "copyPythonButton",
+        "segmentEditor", "manyFolderEdit", "manyList", "manyOutputEdit", "manyButton", "methodBox",
+        "fobWeightsEdit", "strategyBox", "copyPythonButton",
     )]  # fmt: skip
     assert places == sorted(places), names
     tables = ui.segmentEditor.real.findChildren(QTableView)

@@ -83,6 +83,12 @@ def read_source(volume_node, segmentation_node):
     return preparation.poll(LIMIT)
 
 
+def read_source_into(volume_node, segmentation_node, output, overwrite):
+    """What a run into an existing segmentation works on."""
+    preparation = Preparation(volume_node, segmentation_node, Choice(), output, overwrite)
+    return preparation.poll(LIMIT)
+
+
 def until(run, happened) -> None:
     while not happened(run):
         run.poll()

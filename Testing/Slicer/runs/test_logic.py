@@ -25,6 +25,7 @@ from run_scenes import (  # noqa: E402
     previews,
     read_back,
     read_source,
+    read_source_into,
     until,
 )
 
@@ -285,3 +286,49 @@ def test_the_application_redraws_while_one_waits(volume, painted, worker, monkey
     monkeypatch.setattr(slicer, "app", application, raising=False)
     logic.segment(volume, painted, range=(3, 4), device="cpu", worker=worker)
     assert len(calls) > 3
+
+
+@pytest.mark.parametrize(("overwrite", "status"), [("never", ""), ("unlocked", "completed")])
+def test_neighbours_lose_no_voxel_and_bound_the_result(
+    volume, phantom, painted, worker, overwrite, status
+):
+    """The liver is cut in halves by a finished segment, on a lattice of its own; the part of it
+    that is known keeps its voxels too."""
+    liver = phantom.truth.voxels == LIVER
+    half = liver & (np.indices(liver.shape)[2] < np.median(np.indices(liver.shape)[2][liver]))
+    labels = phantom.truth.with_voxels(
+        np.where(half, RIGHT_KIDNEY, 0).astype(np.uint8), segments=phantom.truth.segments
+    )
+    output = paint(volume, labels, RIGHT_KIDNEY, name="finished")
+    neighbour = output.GetSegmentation().GetNthSegmentID(0)
+    if status:
+        output.GetSegmentation().GetSegment(neighbour).SetTag("Segmentation.Status", status)
+    before = read_back(output, volume, {1: neighbour})
+    sent = read_source_into(volume, painted, output, overwrite).excluded
+    assert np.array_equal(sent.voxels > 0, half)
+    run = logic.segment(
+        volume, painted, output, overwrite=overwrite, device="cpu", worker=worker, wait=False
+    )
+    run.wait()
+    assert run.state == "done", run.message
+    lost = (before > 0) & (read_back(output, volume, {1: neighbour}) == 0)
+    assert not lost.any() and before.any()
+    assert not run.held_back, "the process knew of them"
+    assert not run.result.labels.voxels[half].any() and run.result.labels.voxels.any()
+    answer = logic.segment_slice(
+        volume, painted, phantom.marked_slice() - 1, output, commit=False, overwrite=overwrite,
+        device="cpu", worker=worker,
+    )  # fmt: skip
+    assert not answer.preview.labels[half[phantom.marked_slice() - 1]].any()
+
+
+def test_what_may_be_taken_is_not_excluded(volume, phantom, painted):
+    """The segment that a structure goes into, and with "all" and "unlocked" those of others."""
+    output = paint(volume, phantom.truth, LIVER, RIGHT_KIDNEY, name="before")
+    kidney = phantom.truth.voxels == RIGHT_KIDNEY
+    sent = read_source_into(volume, painted, output, "never").excluded
+    assert np.array_equal(sent.voxels > 0, kidney)
+    for overwrite in ("unlocked", "all"):
+        assert read_source_into(volume, painted, output, overwrite).excluded is None
+    again = read_source_into(volume, painted, output, "never")
+    assert again.volume is read_source(volume, painted).volume, "the volume is not read again"

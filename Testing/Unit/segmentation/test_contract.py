@@ -97,6 +97,23 @@ def test_a_cancelled_segmenter_serves_again(segmenter, patient):
     assert np.array_equal(before.labels.voxels, after.labels.voxels)
 
 
+def test_kept_slices_change_nothing(patient, other):
+    """One range after the other, another drawing, another volume and back."""
+    plain, keeping = (load_segmenter(device="cpu") for _ in range(2))
+    keeping.keeps_slices = True
+    index = patient.marked_slice()
+    for query, support, chosen in (
+        (patient, marked(patient, LIVER), (index - 1, index + 1)),
+        (patient, marked(patient, SPLEEN), (index, index + 1)),
+        (other, marked(patient, LIVER), (3, 4)),
+        (patient, marked(patient, LIVER), (index, index + 2)),
+    ):
+        one, again = (
+            s.segment(query.image, [support], range=chosen).labels.voxels for s in (plain, keeping)
+        )
+        assert one.any() and np.array_equal(one, again)
+
+
 def test_cancelling_from_another_thread(segmenter, patient):
     cancel = threading.Event()
     timer = threading.Timer(0.3, cancel.set)

@@ -143,6 +143,19 @@ def test_one_label_and_some_slices(folder, phantom, capsys):
     assert not voxels[:8].any() and not voxels[11:].any()
 
 
+def test_what_is_excluded_is_not_in_the_result(folder, phantom, capsys):
+    output, mask = folder / "bounded.nii.gz", folder / "neighbours.nrrd"
+    spleen = phantom.truth.with_voxels((phantom.truth.voxels == 4).astype(np.uint8), segments={})
+    write_labels(spleen, mask)
+    on = ("--support-mask", folder / MASK, "--range", "7:9", "-o", output, "--json")
+    answer(capsys, "segment", folder / IMAGE, "--exclude", mask, *on)
+    voxels = read_labels(output).voxels
+    assert voxels.any() and not voxels[spleen.voxels > 0].any()
+    write_labels(spleen.with_voxels(np.zeros_like(spleen.voxels)), mask)
+    assert main(["segment", str(folder / IMAGE), "--exclude", str(mask), *map(str, on)]) == 2
+    assert "leave --exclude out" in capsys.readouterr().err
+
+
 def test_a_kept_support_gives_the_same_prompts(folder, phantom, capsys):
     kept = folder / "kept.nrrd"
     answer(capsys, "support", folder / IMAGE, folder / MASK, "-o", kept)
