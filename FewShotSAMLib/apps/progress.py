@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from ..segmentation.results import Cancelled, Progress
 from .interrupts import asked_to_stop
+
+_Patient = TypeVar("_Patient")
 
 
 class ProgressBar:
@@ -38,6 +40,35 @@ class ProgressBar:
         """Leaves the last bar as it stands."""
         if self._bar is not None:
             self._bar.close()
+
+
+class PatientsBar:
+    """One bar over all patients of a measurement; what is done with the present one stands at its
+    end. Call it with every `Progress`."""
+
+    def __init__(self, total: int) -> None:
+        self._bar = tqdm(
+            total=total, desc="patients", unit="patient", smoothing=0, miniters=0,
+            file=sys.stderr, mininterval=0.1 if sys.stderr.isatty() else 5.0,
+        )  # fmt: skip
+
+    def __call__(self, progress: Progress) -> None:
+        said = f"{progress.stage} {progress.done}/{progress.total}"
+        self._bar.set_postfix_str(said, refresh=False)
+        self._bar.update(0)  # shows it, when the last time is long enough ago
+
+    def over(self, patients: Iterable[_Patient]) -> Iterator[_Patient]:
+        """Counts each patient when the next one is asked for."""
+        for patient in patients:
+            yield patient
+            self._bar.update()
+
+    def __enter__(self) -> PatientsBar:
+        return self
+
+    def __exit__(self, *_problem: object) -> None:
+        self._bar.set_postfix_str("", refresh=False)
+        self._bar.close()
 
 
 @contextmanager

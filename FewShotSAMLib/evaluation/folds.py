@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .tables import Table, table_of
+from .tables import Table, side_by_side
 
 FOLDS = 5
 PAPERS_SUPPORT_CASE = 2  # "the third case of the test fold"
@@ -51,8 +51,4 @@ def papers_folds(count: int) -> list[Fold]:
 
 def over_folds(tables: Sequence[Table]) -> Table:
     """The organs' means of each fold as columns, and their means: what the papers print."""
-    organs = tuple(dict.fromkeys(organ for table in tables for organ in table.organs))
-    columns = [dict(zip(table.organs, table.means, strict=True)) for table in tables]
-    values = [[column.get(organ, float("nan")) for column in columns] for organ in organs]
-    names = tuple(f"fold {number}" for number in range(len(tables)))
-    return table_of(tables[0].measure, organs, names, values)
+    return side_by_side(tables, [f"fold {number}" for number in range(len(tables))])

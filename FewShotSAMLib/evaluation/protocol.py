@@ -12,7 +12,7 @@ What segments comes in as a function, so this file knows no network.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class Score:
     given: Dice over the slices that contain it; whole: over all slices (NaN where the protocol
     gives the slices away). assd, hd95: millimetres, over what `whole` or else `given` counts.
     volume, truth: millilitres, segmented and true. nsd: normalised surface Dice at 2 mm.
+    support: whose slices were marked; "" where the support is of none of the cases.
     """
 
     case: str
@@ -66,6 +67,7 @@ class Score:
     volume: float
     truth: float
     nsd: float = float("nan")
+    support: str = ""
 
 
 def support_slices(count: int) -> tuple[int, ...]:
@@ -108,7 +110,8 @@ def evaluate_given_slices(
             if not truth.any() or not supports[label]:
                 continue
             prediction = _segment_given(query, label, axis, supports[label], segment)
-            scores.append(_score(query, label, organ, axis, prediction, truth, whole=False))
+            score = _score(query, label, organ, axis, prediction, truth, whole=False)
+            scores.append(replace(score, support=support.name))
     return scores
 
 
@@ -138,13 +141,16 @@ def evaluate_whole_volume(
 ) -> list[Score]:
     """One support patient, other patients whole: as in a clinic.
 
-    support: a case, whose `slices` become the support, or a finished support.
+    support: a case, whose `slices` become the support, or a finished support. Organs that the
+    case or a query lacks are left out.
     Both Dice are reported; `given` is over the organ slices of the same whole segmentation.
     """
+    name = ""
     if isinstance(support, Case):
+        name, organs = support.name, marked_organs(support, organs)
         support = _support(support, organs, axis, slices)
     return [
-        score
+        replace(score, support=name)
         for query in queries
         for score in score_labels(query, segment(query, support), organs, axis)
     ]
@@ -165,7 +171,8 @@ def evaluate_same_patient(
     scores = []
     for case in cases:
         support = _support(case, organs, axis, slices)
-        scores += score_labels(case, segment(case, support), organs, axis)
+        found = score_labels(case, segment(case, support), organs, axis)
+        scores += [replace(score, support=case.name) for score in found]
     return scores
 
 
@@ -184,10 +191,15 @@ def score_labels(
     ]
 
 
+def marked_organs(case: Case, organs: Mapping[int, str]) -> dict[int, str]:
+    """Those that the truth of a case has."""
+    return {n: name for n, name in organs.items() if (case.labels.voxels == n).any()}
+
+
 def _support(
     case: Case, organs: Mapping[int, str], axis: str, slices: str | Sequence[int]
 ) -> Support:
-    present = [label for label in organs if (case.labels.voxels == label).any()]
+    present = list(marked_organs(case, organs))
     return Support.from_labels(
         case.image, case.labels, names=dict(organs), axis=axis, slices=slices, keep_labels=present
     )

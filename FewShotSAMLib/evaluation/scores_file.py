@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, fields
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .intervals import bootstrap_interval
 from .protocol import Score
@@ -18,7 +19,8 @@ _MEASURES = ("given", "whole", "nsd", "assd", "hd95")
 
 def scores_csv(scores: Sequence[Score]) -> str:
     """The text of a CSV file: `Score`'s fields, and of each organ the means over patients with
-    the ends of their 95 % bootstrap intervals ("mean", "low", "high" as the case)."""
+    the ends of their 95 % bootstrap intervals ("mean", "low", "high" as the case). A patient that
+    several supports segmented counts once, with its mean."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -33,11 +35,24 @@ def scores_csv(scores: Sequence[Score]) -> str:
 
 def _summary(rows: Sequence[Score]) -> list[dict[str, float]]:
     """Means, lower and upper ends."""
-    values = {name: np.array([getattr(row, name) for row in rows]) for name in _MEASURES}
-    finite = {name: column[np.isfinite(column)] for name, column in values.items()}
-    means = {name: float(c.mean()) if len(c) else float("nan") for name, c in finite.items()}
+    patients = dict.fromkeys(row.case for row in rows)
+    values = {
+        name: np.array([
+            _mean([getattr(row, name) for row in rows if row.case == patient])
+            for patient in patients
+        ])
+        for name in _MEASURES
+    }
+    means = {name: _mean(column) for name, column in values.items()}
     ends = {name: bootstrap_interval(column) for name, column in values.items()}
     return [means, *({name: end[side] for name, end in ends.items()} for side in (0, 1))]
+
+
+def _mean(values: ArrayLike) -> float:
+    """Of the finite ones; NaN where there is none."""
+    values = np.asarray(values, np.float64)
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
 
 
 def _cell(value: object) -> str:

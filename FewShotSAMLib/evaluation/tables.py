@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,14 @@ def table_of(
     values = np.asarray(values, np.float64)
     means = np.array([_mean(row) for row in values])
     return Table(measure, organs, cases, values, means, _mean(means))
+
+
+def side_by_side(tables: Sequence[Table], names: Sequence[str]) -> Table:
+    """The organs' means of each of several tables of one measure as columns with these names."""
+    organs = tuple(dict.fromkeys(organ for table in tables for organ in table.organs))
+    columns = [dict(zip(table.organs, table.means, strict=True)) for table in tables]
+    values = [[column.get(organ, float("nan")) for column in columns] for organ in organs]
+    return table_of(tables[0].measure, organs, tuple(names), values)
 
 
 def _mean(values: np.ndarray) -> float:

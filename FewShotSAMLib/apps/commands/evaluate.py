@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...evaluation.presets import PRESETS
 from .. import options
@@ -19,13 +19,11 @@ if TYPE_CHECKING:
 
     from ...data.support import Support
     from ...evaluation.protocol import Case, Score
-    from ...evaluation.tables import Table
     from ...models.card import ModelCard
     from ...segmentation.results import ProgressCallback
     from ...segmentation.segmenter import Segmenter
-
-SAME = "same"
-_FOLD = "{fold}"  # in the name of a file of weights
+    from ..progress import PatientsBar
+    from ..support_cases import Part
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +77,8 @@ def _add_cases(parser: argparse.ArgumentParser) -> None:
         "--support-case",
         metavar="NAME",
         help="the patient whose marked slices segment the others, by the N of its files; 'same' "
-        "gives each patient its own middle slice (default: the third)",
+        "gives each patient its own middle slice, 'each' takes every patient in turn (default: the "
+        "third)",
     )
     parser.add_argument(
         "--folds",
@@ -110,118 +109,61 @@ class _Preset(argparse.Action):
 def run(args: argparse.Namespace) -> int:
     """Read all cases, segment, print a table for each measure."""
     from ...evaluation.dataset import find_pairs
-    from ...evaluation.folds import over_folds
     from ...evaluation.scores_file import scores_csv
-    from ...evaluation.tables import build_table
+    from ..outcome import Outcome
     from ..outputs import check_destination, print_json, write_text
-    from ..progress import showing_progress
+    from ..support_cases import parts_of
 
     if args.csv:
         check_destination(args.csv, (".csv",), [])
     pairs = find_pairs(args.dataset)
-    parts = _parts(args, [name for name, _, _ in pairs])
+    parts = parts_of(args, [name for name, _, _ in pairs])
     cases = [_read(name, image, labels, args) for name, image, labels in pairs]
     organs, segmenters = _organs(args, cases), _Segmenters(args)
-    distances = ["whole", "nsd", "assd", "hd95"] if args.protocol == "whole-volume" else []
-    measures = ["given", *distances]
     _tell_of_seen_cases(args)
-    tables, every = [], []
-    with showing_progress() as (bar, cancel):
-        for part in parts:
-            segment = _Adapter(segmenters.of(part.fold), args, bar, cancel)
-            scores = _evaluate(args, cases, part, organs, segment)
-            tables.append([build_table(scores, measure) for measure in measures])
-            every += scores
+    measured = _measure(args, cases, parts, organs, segmenters)
     if args.csv:
-        write_text(args.csv, scores_csv(every))
-    whole = [over_folds(each) for each in zip(*tables)] if args.folds else tables[0]
-    if args.json:
-        print_json(_as_json(args, parts, segmenters.card, whole, tables))
-    else:
-        print("\n\n".join(table.to_markdown() for table in whole))
+        write_text(args.csv, scores_csv([one for scores in measured.values() for one in scores]))
+    outcome = Outcome(args, measured)
+    print_json(outcome.to_json(segmenters.card)) if args.json else print(outcome)
     return 0
 
 
-def _as_json(
-    args: argparse.Namespace, parts: Sequence[_Part], card: ModelCard, whole: Sequence[Table],
-    tables: Sequence[Sequence[Table]],
-) -> dict[str, Any]:
-    folds = [
-        {"support_case": part.support, "tables": [table.to_json() for table in each]}
-        for part, each in zip(parts, tables, strict=True)
-    ]
-    return {
-        "dataset": args.dataset,
-        "preset": args.preset,
-        "protocol": args.protocol,
-        "support_case": None if args.folds else parts[0].support,
-        "method": args.method,
-        "strategy": args.strategy,
-        "model": {"name": card.name, "sha256": card.sha256},
-        "tables": [table.to_json() for table in whole],
-        **({"folds": folds} if args.folds else {}),
-    }
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One support case and its queries, by name; `fold` is None where there are no folds."""
-
-    fold: int | None
-    support: str
-    queries: tuple[str, ...]
-
-
-def _parts(args: argparse.Namespace, names: Sequence[str]) -> list[_Part]:
-    """Who is support and who is query, once or in each fold.
+def _measure(
+    args: argparse.Namespace, cases: Sequence[Case], parts: Sequence[Part], organs: dict[int, str],
+    segmenters: _Segmenters,
+) -> dict[Part, list[Score]]:
+    """The scores of each part that has any, under one bar for all.
 
     Raises:
-        InputError: too few cases, options that contradict each other, or an unknown case.
+        KeyboardInterrupt: Ctrl-C was pressed.
+        InputError: no two cases share an organ.
     """
     from ...data.errors import InputError
-    from ...evaluation.folds import papers_folds
+    from ..progress import PatientsBar, showing_progress
 
-    if args.folds:
-        if args.support_case:
-            raise InputError("--folds chooses the support cases; leave --support-case out")
-        try:
-            folds = papers_folds(len(names))
-        except ValueError as problem:
-            raise InputError(f"{args.dataset}: {problem}; name one with --support-case") from None
-        return [
-            _Part(f.number, names[f.support], tuple(names[q] for q in f.queries)) for f in folds
-        ]
-    if args.fob and _FOLD in args.fob:
-        raise InputError(f"--fob {args.fob}: {_FOLD} goes with --folds")
-    support = _support_case(args, names)
-    return [_Part(None, support, tuple(name for name in names if name != support))]
+    total, measured = sum(len(part.queries) for part in parts), {}
+    with showing_progress() as (_, cancel), PatientsBar(total) as bar:
+        for part in parts:
+            segment = _Adapter(segmenters.of(part.fold), args, bar, cancel)
+            measured[part] = _evaluate(args, cases, part, organs, segment, bar)
+    measured = {part: scores for part, scores in measured.items() if scores}
+    if not measured:
+        raise InputError(f"{args.dataset}: support and other cases have no organ in common")
+    return measured
 
 
 def _tell_of_seen_cases(args: argparse.Namespace) -> None:
     """Published weights of one fold do for no other."""
+    from ..support_cases import FOLD
+
     published = (args.fob or args.model) in ("fob", "fob-ct", "fob-mr")
     if args.folds and args.method != "synpo" and published:
         print(
             "fewshotsam: note: every fold takes FoB's weights of fold 0, which saw most of these "
-            f"images in training; give --fob a file for each, with {_FOLD} in its name",
+            f"images in training; give --fob a file for each, with {FOLD} in its name",
             file=sys.stderr,
         )
-
-
-def _support_case(args: argparse.Namespace, names: Sequence[str]) -> str:
-    from ...data.errors import InputError
-    from ...evaluation.folds import PAPERS_SUPPORT_CASE
-
-    wanted = args.support_case or names[min(PAPERS_SUPPORT_CASE, len(names) - 1)]
-    if wanted == SAME and args.protocol == "given-slices":
-        raise InputError("--support-case same is for --protocol whole-volume; name a patient")
-    if wanted not in (SAME, *names):
-        raise InputError(f"--support-case {wanted}: there is none; use {', '.join(names)}")
-    if wanted != SAME and len(names) < 2:
-        raise InputError(
-            f"{args.dataset}: holds one case only; use --support-case same --protocol whole-volume"
-        )
-    return wanted
 
 
 def _read(name: str, image: Path, labels: Path, args: argparse.Namespace) -> Case:
@@ -234,15 +176,21 @@ def _read(name: str, image: Path, labels: Path, args: argparse.Namespace) -> Cas
 
 
 def _evaluate(
-    args: argparse.Namespace, cases: Sequence[Case], part: _Part, organs: dict[int, str],
-    segment: _Adapter,
+    args: argparse.Namespace, cases: Sequence[Case], part: Part, organs: dict[int, str],
+    segment: _Adapter, bar: PatientsBar,
 ) -> list[Score]:
+    """The scores of a part; none where its support has none of the organs."""
     from ...evaluation import protocol
+    from ..support_cases import SAME
 
     if part.support == SAME:
-        return protocol.evaluate_same_patient(cases, organs, segment.volume, axis=args.axis)
+        return protocol.evaluate_same_patient(
+            bar.over(cases), organs, segment.volume, axis=args.axis
+        )
     known = {case.name: case for case in cases}
-    source, queries = known[part.support], [known[name] for name in part.queries]
+    source, queries = known[part.support], bar.over(known[name] for name in part.queries)
+    if not protocol.marked_organs(source, organs):
+        return []
     if args.protocol == "given-slices":
         return protocol.evaluate_given_slices(
             source, queries, organs, segment.slices, axis=args.axis
@@ -290,9 +238,10 @@ class _Segmenters:
 
     def of(self, fold: int | None) -> Segmenter:
         """The one for a fold. Raises InputError where weights are missing."""
+        from ..support_cases import FOLD
         from .segment import load_chosen_segmenter
 
-        weights = self._args.fob and self._args.fob.replace(_FOLD, str(fold))
+        weights = self._args.fob and self._args.fob.replace(FOLD, str(fold))
         if self._loaded is None or weights != self._weights:
             own = argparse.Namespace(**(vars(self._args) | {"fob": weights}))
             self._loaded, self._weights = load_chosen_segmenter(own), weights

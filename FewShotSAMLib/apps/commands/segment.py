@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ".nii, .nrrd, .mha, .dcm (DICOM SEG, for a DICOM series), or .png for a single slice",
     )
     options.add_seg_type(parser)
+    parser.add_argument(
+        "--dicom-web",
+        metavar="URL",
+        help="send the DICOM SEG to this DICOMweb server too, such as https://host/dicom-web "
+        "(needs pip install fewshotsam[dicomweb])",
+    )
     options.add_support_options(parser)
     options.add_model_options(parser)
     _add_extent(parser)
@@ -84,7 +90,12 @@ def run(args: argparse.Namespace) -> int:
     from ..outputs import print_json
     from ..report.summary import print_summary, summary
 
+    _check_server(args)
     _, result = segment_files(args)
+    if args.dicom_web:
+        from ...data.dicom_web import store
+
+        store(args.output, args.dicom_web)
     if args.json:
         files = {"query": args.query, "output": args.output, "report": args.report}
         print_json({**files, **summary(result), "seed": args.seed})
@@ -92,7 +103,21 @@ def run(args: argparse.Namespace) -> int:
         print_summary(result)
         for path in filter(None, (args.output, args.report)):
             print(f"wrote {path}")
+        if args.dicom_web:
+            print(f"sent {args.output} to {args.dicom_web}")
     return 0
+
+
+def _check_server(args: argparse.Namespace) -> None:
+    """Better said before the work than after it."""
+    from ...data.dicom_web import check_server
+    from ...data.errors import InputError
+    from ...data.files import extension
+
+    if args.dicom_web:
+        check_server(args.dicom_web)
+        if extension(args.output) != ".dcm":
+            raise InputError(f"{args.output}: --dicom-web sends a DICOM SEG; end the name in .dcm")
 
 
 def segment_files(args: argparse.Namespace) -> tuple[Volume, VolumeResult]:

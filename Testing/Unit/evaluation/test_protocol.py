@@ -12,6 +12,7 @@ import pytest
 from FewShotSAMLib.data.slicing import extract_slices
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.data.volume import Volume
+from FewShotSAMLib.evaluation.every_support import overall
 from FewShotSAMLib.evaluation.protocol import (
     Case,
     evaluate_given_slices,
@@ -127,6 +128,8 @@ def test_organs_that_are_missing_are_left_out() -> None:
     for support, query in ((without, full), (full, without)):
         scores = evaluate_given_slices(support, [query], ORGANS, slices)
         assert [score.organ for score in scores] == ["liver"]
+        scores = evaluate_whole_volume(support, [query], ORGANS, everything)
+        assert [(score.organ, score.support) for score in scores] == [("liver", support.name)]
 
 
 @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
@@ -139,6 +142,28 @@ def test_every_axis_measures_the_same_millimetres(axis: str) -> None:
     assert scores[1].whole == pytest.approx(0.5)
     assert scores[1].hd95 == pytest.approx(8.0)
     assert scores[0].truth == pytest.approx(10 * 24 * 6.0 / 1000)
+
+
+def test_every_support_is_summed_up() -> None:
+    def half(query: Case, support: Support) -> np.ndarray:
+        labels = query.labels.voxels.copy()
+        labels[:9] = np.where(labels[:9] == 1, 0, labels[:9])  # 5 of 10 slices: Dice 2/3
+        if query.name == "a":
+            labels[labels == 2] = 0
+        return labels
+
+    one, other = case("a", range(4, 14), range(0, 4)), case("b", range(4, 14), range(0, 4))
+    scores = [
+        score
+        for support, query in ((one, other), (other, one))
+        for score in evaluate_whole_volume(support, [query], ORGANS, half)
+    ]
+    found = overall(scores, "whole")
+    assert (found.count, found.lost) == (4, 1)
+    assert found.mean == pytest.approx((2 / 3 + 1 + 2 / 3 + 0) / 4)
+    assert (found.worst.support, found.worst.case, found.worst.organ) == ("b", "a", "spleen")
+    with pytest.raises(ValueError, match="no scores"):
+        overall([], "whole")
 
 
 def test_table() -> None:

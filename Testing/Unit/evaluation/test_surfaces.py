@@ -94,3 +94,14 @@ def test_csv_has_every_score_and_means():
     assert float(rows[5]["given"]) == pytest.approx(0.3)
     assert rows[0]["whole"] == rows[5]["whole"] == ""
     assert float(rows[6]["nsd"]) < 0.6 < float(rows[7]["nsd"])
+
+
+def test_csv_counts_a_patient_of_several_supports_once():
+    scores = [
+        Score(f"p{n}", 1, "liver", value, value, 1.0, 2.0, 3.0, 4.0, 0.5, support)
+        for n, values in enumerate([(0.2, 0.4), (0.6, 1.0)])
+        for support, value in zip("ab", values)
+    ]
+    rows = {row["case"]: row for row in csv.DictReader(scores_csv(scores).splitlines())}
+    assert float(rows["mean"]["whole"]) == pytest.approx(0.55)
+    assert float(rows["low"]["whole"]) == pytest.approx(0.3)  # two patients, not four

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from small_studies import ROOT, batch, batch_command, manifest, support_of, write_studies
 
+from FewShotSAMLib import read_labels, segment_many
+
 sys.path.append(str(ROOT / "Testing" / "Benchmarks"))
 
 from batch_kills import done_times, killed_and_resumed  # noqa: E402
@@ -86,6 +88,25 @@ def test_a_killed_worker_is_replaced(studies, tmp_path):
     printed, said = process.communicate()
     assert process.returncode == 0, said.decode("utf-8", "replace")
     assert len(done_times(out)) == 4, printed
+
+
+@pytest.mark.slow
+def test_a_job_queue_starts_the_workers(studies, tmp_path, monkeypatch):
+    """The recipe of docs/batch.md for SLURM, on the class of dask-jobqueue that submits its jobs to
+    this machine: a real scheduler, and a worker in a process of its own."""
+    local = pytest.importorskip("dask_jobqueue.local", reason="needs dask-jobqueue")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    two, support = [studies / f"patient {number}.nii.gz" for number in (0, 1)], support_of(studies)
+    own = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with local.LocalCluster(cores=1, processes=1, memory="8GB", python=sys.executable, nanny=False,
+                            log_directory=str(tmp_path / "jobs"), scheduler_options=own) as cluster:
+        cluster.scale(jobs=1)
+        found = list(segment_many(two, support, tmp_path / "out", device="cpu",
+                                  scheduler=cluster.scheduler_address))  # fmt: skip
+    assert sorted((one.name, one.status) for one in found) == [
+        ("patient 0", "done"), ("patient 1", "done"),
+    ]  # fmt: skip
+    assert all(read_labels(one.outputs[".seg.nrrd"]).voxels.any() for one in found)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -153,6 +154,7 @@ def test_folds_organs_thirds_and_means_are_those_of_the_published_loop(
 
 @pytest.mark.parametrize(("arguments", "reason"), [
     (["--folds", "--support-case", "1"], "--support-case"),
+    (["--folds", "--support-case", "each"], "--support-case"),
     (["--folds"], "at least 10 cases, not 2"),
     (["--fob", "cv{fold}.pth"], "--folds"),
     (["--label", "9"], "no case has label 9; use 1, 2"),
@@ -208,3 +210,41 @@ def test_a_folder_is_measured(dataset, capsys, protocol, measures):
     assert set(given["organs"]) == {"label_1", "label_2"}
     assert all(list(organ["cases"]) == ["1"] for organ in given["organs"].values())
     assert 0.2 < given["organs"]["label_1"]["mean"] <= 1
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, dataset):
+    """A folder with the first of the two patients."""
+    folder = tmp_path_factory.mktemp("one patient")
+    for kind in ("image", "label"):
+        (folder / f"{kind}_0.nii.gz").write_bytes((dataset / f"{kind}_0.nii.gz").read_bytes())
+    return folder
+
+
+def test_one_patient_cannot_be_each_support(alone, capsys):
+    assert main(["evaluate", str(alone), "--support-case", "each"]) == 2
+    said = capsys.readouterr().err
+    assert "one case only" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("protocol", "measure"), [("given-slices", "given"), ("whole-volume", "whole")]
+)
+def test_every_patient_takes_a_turn_as_support(dataset, tmp_path, capsys, protocol, measure):
+    command = ["evaluate", str(dataset), "--protocol", protocol, "--support-case", "each", "--json"]
+    rows = tmp_path / "scores.csv"
+    options = ["--device", "cpu", "--strategy", "slices", "--label", "1", "--csv", str(rows)]
+    assert main([*command, *options]) == 0
+    caught = capsys.readouterr()
+    said, bars = json.loads(caught.out), caught.err.replace("\r", "\n").split("\n")
+    assert any("2/2" in line for line in bars) and all("patients:" in line for line in bars if line)
+    with rows.open(encoding="utf-8", newline="") as file:
+        scores = [row for row in csv.DictReader(file) if row["support"]]
+    assert [(row["support"], row["case"]) for row in scores] == [("0", "1"), ("1", "0")]
+    values = [float(row[measure]) for row in scores]
+    table = next(table for table in said["tables"] if table["measure"] == measure)
+    columns = table["organs"]["label_1"]["cases"]
+    assert columns == pytest.approx({"from 0": values[0], "from 1": values[1]}, rel=1e-5)
+    assert said["overall"]["mean"] == pytest.approx(np.mean(values), rel=1e-5)
+    assert said["overall"]["worst"]["dice"] == pytest.approx(min(values), rel=1e-5)
+    assert [part["support_case"] for part in said["supports"]] == ["0", "1"]
