@@ -263,6 +263,22 @@ def _priors(
     return find_priors(overview, query.roi, others, labels)
 
 
+def common_axis(supports: Sequence[Support]) -> str:
+    """The axis that all supports are drawn along.
+
+    Raises:
+        InputError: there are several, or no support.
+    """
+    if not supports:
+        raise InputError("no support given; mark the structure on one slice first")
+    axes = sorted({s.axis for s in supports})
+    if len(axes) > 1:
+        raise InputError(
+            f"the supports are drawn on {' and '.join(axes)} slices; use supports of one axis"
+        )
+    return axes[0]
+
+
 def common_segments(supports: Sequence[Support]) -> dict[int, Segment]:
     """Names and colours of all labels; the same label must mean the same structure.
 

@@ -24,7 +24,7 @@ from .independent import segment_independently
 from .judging import DOUBTFUL_CHOICES, judge
 from .monitor import Monitor
 from .one_slice import segment_one
-from .preparation import Preparation, Query
+from .preparation import Preparation, Query, common_axis
 from .propagation import propagate
 from .remembering import segment_by_memory
 from .result_notes import result_notes
@@ -175,7 +175,7 @@ class Segmenter:
         seed = self.seed if seed is None else seed
         supports = _as_list(supports)
         with monitor.stage("prepare"):
-            axis = _common_axis(supports)
+            axis = common_axis(supports)
             query = self._preparation.query(volume, axis, window)
             chosen = canonical_range(query, range)
         monitor.show = show_in_file(query, preview)
@@ -253,7 +253,7 @@ class Segmenter:
         """
         supports = _as_list(supports)
         seed = self.seed if seed is None else seed
-        query = self._preparation.query(volume, _common_axis(supports), window)
+        query = self._preparation.query(volume, common_axis(supports), window)
         first, _ = canonical_range(query, (slice_index, slice_index))
         work = self._preparation.work(query, supports, (first, first), seed)
         encoded = work.slices.one(first)
@@ -294,7 +294,7 @@ class Segmenter:
         seed = self.seed if seed is None else seed
         key = (volume, excluded, *supports, window, seed)
         if self._opened is None or not _same(self._opened[0], key):
-            query = self._preparation.query(volume, _common_axis(supports), window)
+            query = self._preparation.query(volume, common_axis(supports), window)
             whole = canonical_range(query, None)
             work = self._preparation.work(query, supports, whole, seed, excluded=excluded)
             work.slices.batch = 1  # neighbours are not asked for
@@ -314,7 +314,7 @@ class Segmenter:
     def work(self, volume: Volume, supports: Sequence[Support] | Support) -> Work:
         """The query made ready, for those who go on by themselves (canonical orientation)."""
         supports = _as_list(supports)
-        query = self._preparation.query(volume, _common_axis(supports), None)
+        query = self._preparation.query(volume, common_axis(supports), None)
         return self._preparation.work(query, supports, canonical_range(query, None), self.seed)
 
 
@@ -333,17 +333,6 @@ def _check_choices(strategy: str, doubtful: str, model: PromptableModel) -> None
 
 def _as_list(supports: Sequence[Support] | Support) -> Sequence[Support]:
     return [supports] if isinstance(supports, Support) else supports
-
-
-def _common_axis(supports: Sequence[Support]) -> str:
-    if not supports:
-        raise InputError("no support given; mark the structure on one slice first")
-    axes = sorted({s.axis for s in supports})
-    if len(axes) > 1:
-        raise InputError(
-            f"the supports are drawn on {' and '.join(axes)} slices; use supports of one axis"
-        )
-    return axes[0]
 
 
 def _same(one: tuple, other: tuple) -> bool:

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 LIBRARY = ROOT / "FewShotSAMLib"
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 DISTRIBUTION = {
+    "dicomweb_client": "dicomweb-client",
     "sklearn": "scikit-learn",
     "PIL": "pillow",
     "segment_anything": "segment-anything",
@@ -22,6 +23,8 @@ DISTRIBUTION = {
 # Offered as extras and imported where they are used.
 OPTIONAL = {
     "torchvision",
+    "dicomweb-client",
+    "requests",
     "timm",
     "segment-anything",
     "sam2",
