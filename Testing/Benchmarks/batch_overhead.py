@@ -1,8 +1,10 @@
 """What a batch costs over the bare loop with everything loaded, and whether its memory grows:
 
-    python Testing/Benchmarks/batch_overhead.py --studies 40
+    python Testing/Benchmarks/batch_overhead.py [--studies 40] [--data ../shared/data/abdomen_mr]
 
-The bare loop segments volumes that are in memory, one after another, and writes nothing.
+Without `--data` the studies are generated abdomens. With it they are the folder's patients in other
+spacings and orientations, the first one's middle slices as the support, and the last two studies
+are broken. The bare loop segments volumes that are in memory, one after another, and writes nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import time
 from pathlib import Path
 
 import psutil
+import SimpleITK as sitk
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "Unit")]
@@ -38,15 +41,50 @@ def write_patients(folder: Path, count: int) -> list[Path]:
     return paths
 
 
+def write_variations(data: Path, folder: Path, count: int) -> list[Path]:
+    """Real patients in other orientations and spacings, and two files that are cut off; beside the
+    folder the support. Returns those that can be read."""
+    folder.mkdir()
+    patients = sorted(data.glob("image_*.nii.gz"))
+    first = fss.read_volume(patients[0], modality="MR")
+    labels = fss.read_labels(data / patients[0].name.replace("image", "label"), like=first)
+    fss.Support.from_labels(first, labels, axis="axial", slices="middle").save(support_of(folder))
+    paths = [folder / f"patient {number:02d}.nii.gz" for number in range(count)]
+    for number, path in enumerate(paths):
+        image = sitk.ReadImage(str(patients[number % len(patients)]), sitk.sitkFloat32)
+        sitk.WriteImage(_varied(image, number // len(patients)), str(path))
+    for broken in paths[-2:]:
+        broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
+    return paths[:-2]
+
+
+def _varied(image: sitk.Image, variation: int) -> sitk.Image:
+    """The same body, stored along other axes and in slightly other voxels."""
+    turned = sitk.DICOMOrient(image, ("LAS", "RPS", "SAL", "PIR", "LSP")[variation % 5])
+    factor = 1 + 0.1 * variation
+    size = [max(round(n / factor), 8) for n in turned.GetSize()]
+    spacing = [
+        mm * n / m for mm, n, m in zip(turned.GetSpacing(), turned.GetSize(), size, strict=True)
+    ]
+    return sitk.Resample(
+        turned, size, sitk.Transform(), sitk.sitkLinear, turned.GetOrigin(), spacing,
+        turned.GetDirection(), 0.0, sitk.sitkFloat32,
+    )
+
+
 def main() -> None:
     """Both ways, each twice and in turns, since other programs may run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=40)
     parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--data", type=Path, help="folder of image_N and label_N, N = 1 ...")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "in"
-        paths = write_patients(inputs, args.studies)
+        paths = (
+            write_variations(args.data, inputs, args.studies) if args.data
+            else write_patients(inputs, args.studies)
+        )
         support = fss.Support.load(support_of(inputs))
         segmenter, process = fss.load_segmenter(), psutil.Process()
         volumes = [fss.read_volume(path) for path in paths]
