@@ -4,7 +4,7 @@
 
 Without `--data` the studies are generated abdomens. With it they are the folder's patients in other
 spacings and orientations, the first one's middle slices as the support, and the last two studies
-are broken. The bare loop segments volumes that are in memory, one after another, and writes nothing.
+are broken. The bare loop segments volumes in memory, one after another, and writes nothing.
 """
 
 from __future__ import annotations
