@@ -98,9 +98,14 @@ def test_a_job_queue_starts_the_workers(studies, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     two, support = [studies / f"patient {number}.nii.gz" for number in (0, 1)], support_of(studies)
     own = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-    with local.LocalCluster(cores=1, processes=1, memory="8GB", python=sys.executable, nanny=False,
-                            log_directory=str(tmp_path / "jobs"), scheduler_options=own) as cluster:
+    # A job is words with spaces between them, and this Python may lie in a folder with a space.
+    python = Path(sys.executable)
+    monkeypatch.setenv("PATH", f"{python.parent}{os.pathsep}{os.environ['PATH']}")
+    with local.LocalCluster(cores=1, processes=1, memory="8GB", python=python.name,
+                            log_directory=str(tmp_path / "jobs"), scheduler_options=own,
+                            nanny=False) as cluster:  # fmt: skip
         cluster.scale(jobs=1)
+        cluster.wait_for_workers(1, timeout=120)
         found = list(segment_many(two, support, tmp_path / "out", device="cpu",
                                   scheduler=cluster.scheduler_address))  # fmt: skip
     assert sorted((one.name, one.status) for one in found) == [
