@@ -102,17 +102,13 @@ def read_parts(path: str | Path) -> dict[str, Any]:
     try:
         header = parse_header(stored.GetMetaData(_KEY))
         version = header["version"]
-        if version > _VERSION:
-            raise InputError(
-                f"{path}: made by a later FewShotSAM (format {version}); update FewShotSAM"
-            )
-        check_header(header)
-        _check_pixels(header, stored)
-        return _parts(header, sitk.GetArrayFromImage(stored))
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+        if version <= _VERSION:
+            check_header(header)
+            _check_pixels(header, stored)
+            return _parts(header, sitk.GetArrayFromImage(stored))
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:  # or InputError
         raise InputError(f"{path}: its support is damaged ({error}); make it again") from None
+    raise InputError(f"{path}: made by a later FewShotSAM (format {version}); update FewShotSAM")
 
 
 def _parts(header: dict[str, Any], pixels: np.ndarray) -> dict[str, Any]:

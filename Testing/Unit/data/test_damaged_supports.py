@@ -140,3 +140,9 @@ def test_an_overview_that_unpacks_to_gigabytes(kept, tmp_path):
 def test_the_damaged_ones_that_were_found(path):
     with pytest.raises(InputError, match="its support is damaged"):
         Support.load(path)
+
+
+def test_a_direction_that_is_none_is_damage_too(kept, tmp_path):
+    header = changed(header_of(kept), ("image", "direction", 1, 1), 0)
+    with pytest.raises(InputError, match="its support is damaged.*direction"):
+        Support.load(with_header(kept, json.dumps(header), tmp_path / "s.nrrd"))
