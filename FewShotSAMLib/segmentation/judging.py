@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from .evidence import with_evidence
 from .found import Signals
 from .results import DOUBTFUL, FOUND, NOT_FOUND, SliceResult, StructureResult
 from .slices import Structure
@@ -32,8 +33,14 @@ class ConfidenceWeights:
     expected: float
     look: float
     reverse: float
+    border: float
+    extent: float
+    steady: float
+    whole: float
+    plan: float
 
 
+NONE = (0.0,)*5
 @dataclass(frozen=True)
 class JudgingParameters:
     """Constants of the judgement.
@@ -44,8 +51,8 @@ class JudgingParameters:
         missing: and below which it is taken not to be there.
     """
 
-    same: ConfidenceWeights = ConfidenceWeights(-13.2, 14.0, 1.6, 1.6, 0.0, 0.0, 0.0)
-    other: ConfidenceWeights = ConfidenceWeights(-10.2, 8.0, 0.0, 0.3, 2.8, 1.1, 1.5)
+    same: ConfidenceWeights = ConfidenceWeights(-13.2, 14.0, 1.6, 1.6, 0.0, 0.0, 0.0, *NONE)
+    other: ConfidenceWeights = ConfidenceWeights(-10.2, 8.0, 0.0, 0.3, 2.8, 1.1, 1.5, *NONE)
     doubtful: float = 0.6
     missing: float = 0.25
 
@@ -66,7 +73,7 @@ def judge(
     if not work.slices.encoders.model.judges_presence:
         return list(results), [_told(results, structure) for structure in work.structures]
     drawn = {one.label for one in work.drawn}
-    results = judged_slices(results, drawn, parameters)
+    results = judged_slices(with_evidence(work, results), drawn, parameters)
     structures = judged_structures(results, work.structures, parameters)
     out = (NOT_FOUND,) if doubtful == "keep" else (NOT_FOUND, DOUBTFUL)
     gone = {s.label for s in structures if s.state in out and not work.assume_present}

@@ -1,12 +1,12 @@
 """Two patients' volumes brought together: slice order first, then affine, then deformable.
 
 Both are worked as small grids of one voxel size, some 45 voxels across the smaller body, so that a
-two are enough. What is compared are grey levels, the same with local mean and contrast taken away,
+second or two are enough. What is compared are grey levels, the same with local mean and contrast taken away,
 which forgives coils and windows, and how each place resembles its neighbours, which forgives organs
 that are dark in one of the patients. First all shifts and a few scales along the axis are tried,
 with the bodies' boxes laid on each other in the plane, because the fields of view may overlap in
 part only. From the best an affine map is refined by gradient descent, and to that a displacement on
-a coarse lattice is added.
+a coarse lattice is added: large ones are tried out (see `discrete`), small ones descended to.
 
 Grids are (z, y, x) = (slice, row, column), points are (z, y, x) in voxels of a grid, centres at
 whole numbers.
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...data.overview import Overview
+from .discrete import displacements
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class AlignmentParameters:
         lattice: distance of the displacement's control points.
         stiffness: weight of their differences.
         sure: agreement from which on the alignment is fully trusted; unsure: and below which it
-            is not trusted at all (a head on an abdomen comes to 0.83, noise to 0.3).
+            is not trusted at all (two abdomens come to 0.3 and more, CT and MR too, or 0.24 where
+            they lie wrong; a head or a prostate on an abdomen to 0.22, noise to 0.05).
     """
 
     across: int = 44
@@ -46,12 +48,12 @@ class AlignmentParameters:
     air: float = 0.06
     scales: tuple[float, ...] = (0.85, 1.0, 1.18)
     overlap: float = 0.4
-    affine_steps: int = 40
-    deformable_steps: int = 40
+    affine_steps: int = 30
+    deformable_steps: int = 30
     lattice: float = 4.0
     stiffness: float = 0.01
-    sure: float = 1.0
-    unsure: float = 0.83
+    sure: float = 0.35
+    unsure: float = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +63,8 @@ class Alignment:
     Attributes:
         points: (D, H, W, 3) in voxels of the support's grid.
         shape: (D, H, W) of the support's grid.
-        agreement: of the pictures after the affine map, before anything is bent: the correlation
-            of their grey levels and that of how these stand out, added.
+        agreement: of the bodies after the affine map, before anything is bent: the correlation of
+            how each place resembles its neighbours, at most 1.
         trust: 0 (not the same part of a body) to 1.
     """
 
@@ -86,7 +88,7 @@ def align(
     step = _step(query, support, p)
     fixed, moving = _grid(query, step), _grid(support, step)
     straight = _affine(fixed, moving, *_first_guess(fixed, moving, p), p)
-    agreement = _agreement(fixed, moving, straight)
+    agreement = _agreement(fixed, moving, straight, p.air)
     trust = min(max((agreement - p.unsure) / (p.sure - p.unsure), 0.0), 1.0)
     points = _deformable(fixed, moving, straight, p)
     return Alignment(points, tuple(moving.shape), agreement, trust)
@@ -183,7 +185,9 @@ def _deformable(fixed: Tensor, moving: Tensor, base: Tensor, p: AlignmentParamet
     pictures = [_channels(v) for v in (fixed, moving)]
     inside = _inside(base, moving)
     size = [max(4, round(n / p.lattice) + 1) for n in fixed.shape]
-    lattice = torch.zeros(1, 3, *size, requires_grad=True)
+    lattice = F.interpolate(
+        _large(fixed, moving, base)[None], size=size, mode="trilinear", align_corners=True
+    ).requires_grad_()
     descent = torch.optim.Adam([lattice], lr=0.5)
 
     def points() -> Tensor:
@@ -198,6 +202,16 @@ def _deformable(fixed: Tensor, moving: Tensor, base: Tensor, p: AlignmentParamet
             loss.backward()
             descent.step()
     return points().detach()
+
+
+def _large(fixed: Tensor, moving: Tensor, base: Tensor) -> Tensor:
+    """(3, D, H, W) in voxels of `moving`: how far organs lie from where the affine map `base` puts
+    them."""
+    wanted, there = (_channels(_blurred(v, 0.8)) for v in (fixed, moving))
+    found = displacements(wanted, _sampled(there, base, "border"))
+    origin = base[0, 0, 0]
+    matrix = torch.stack([base[1, 0, 0], base[0, 1, 0], base[0, 0, 1]], 1) - origin[:, None]
+    return torch.einsum("ab,bdhw->adhw", matrix, found)
 
 
 def _channels(grid: Tensor) -> Tensor:
@@ -242,15 +256,15 @@ def _difference(wanted: Tensor, moving: Tensor, points: Tensor, inside: Tensor) 
     return (apart * inside).sum() / inside.sum().clamp(min=1)
 
 
-def _agreement(fixed: Tensor, moving: Tensor, points: Tensor) -> float:
-    """Correlation of grey levels, and of how they stand out from far surroundings, added. Bent far
-    enough anything correlates with anything, so that this is asked before."""
-    inside = _inside(points, moving)
-    wanted, channels = (
-        torch.stack([_blurred(grid, 1.0), _standing_out(grid)[1]]) for grid in (fixed, moving)
-    )
-    found = _sampled(channels, points, "border")
-    return sum(_correlation(a, b, inside) for a, b in zip(wanted, found, strict=True))
+def _agreement(fixed: Tensor, moving: Tensor, points: Tensor, air: float) -> float:
+    """Mean correlation of how places resemble their neighbours, where one of the bodies is. It says
+    nothing of bright or dark, so that a CT agrees with an MR. Bent far enough anything correlates
+    with anything, so that this is asked before."""
+    wanted, channels = (_self_similarity(_blurred(grid, 0.8)) for grid in (fixed, moving))
+    found = _sampled(torch.cat([moving[None], channels]), points, "border")
+    body = _inside(points, moving) * ((fixed > air) | (found[0] > air))
+    several = [_correlation(a, b, body) for a, b in zip(wanted, found[1:], strict=True)]
+    return sum(several) / len(several)
 
 
 def _correlation(a: Tensor, b: Tensor, weight: Tensor) -> float:

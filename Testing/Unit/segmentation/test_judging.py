@@ -35,7 +35,7 @@ def test_more_of_any_signal_never_lowers_the_estimate(one, other, name, more):
 
 
 def test_the_best_signals_are_sure_and_the_worst_are_not():
-    best, worst = Signals(1, 1, 1, 1, 1, 1), Signals(0, 0, 0, 0, 0, 0)
+    best, worst = (Signals(*[share] * len(NAMES)) for share in (1.0, 0.0))
     for other in (True, False):
         assert confidence(best, other) > 0.9
         assert confidence(worst, other) < 0.1

@@ -1,0 +1,103 @@
+"""What finished labels themselves say of how good they are.
+
+The network judges a mask while it makes it. Afterwards more can be seen: whether the picture changes
+where the mask ends, how large the mask is beside the structure's largest, whether it goes on in the
+slices beside it, and whether the structure as a whole lies where the body's plan expects it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch.nn import functional as F
+
+from .finding.expected import dice_of
+from .finding.prior import Prior
+from .results import SliceResult
+from .work import Work
+
+RIM = 2  # pixels on either side of a border
+FLAT = 0.02  # grey levels, of 1: spread of what is quite even
+
+
+def with_evidence(work: Work, results: Sequence[SliceResult]) -> list[SliceResult]:
+    """Results whose signals say what the work's labels show, where there are signals."""
+    by_label: dict[int, list[SliceResult]] = {}
+    for one in results:
+        if one.present:
+            by_label.setdefault(one.label, []).append(one)
+    seen = {label: _Structure(work, label, several) for label, several in by_label.items()}
+    return [
+        seen[one.label].with_signals(one) if one.present and one.signals is not None else one
+        for one in results
+    ]
+
+
+class _Structure:
+    """One structure's labels, and what is the same for all of its slices."""
+
+    def __init__(self, work: Work, label: int, results: Sequence[SliceResult]) -> None:
+        self._work, self._label = work, label
+        areas = [one.area_mm2 for one in results]
+        self._largest = max(areas)
+        sure = [1.0 if one.signals is None else one.signals.certainty for one in results]
+        self._sure = float(np.average(sure, weights=areas))
+        plan = work.priors.get(label)
+        self._plan = 1.0 if plan is None else _overlap_with(plan, work.labels, label)
+
+    def with_signals(self, one: SliceResult) -> SliceResult:
+        return replace(one, signals=replace(
+            one.signals,
+            border=border(self._grey(one.index), self._mask(one.index)),
+            extent=float(np.sqrt(one.area_mm2 / self._largest)),
+            steady=self._steady(one.index), whole=self._sure, plan=self._plan,
+        ))
+
+    def _mask(self, index: int) -> np.ndarray:
+        return self._work.labels[index] == self._label
+
+    def _grey(self, index: int) -> np.ndarray:
+        """(H, W), 0 to 1."""
+        grey = self._work.slices.grey(index)
+        return grey.mean(-1) if grey.ndim == 3 else grey
+
+    def _steady(self, index: int) -> float:
+        """Mean Dice with the masks beside it in the range; 1 where there are no slices beside."""
+        here = self._mask(index)
+        beside = [
+            self._mask(k) for k in (index - 1, index + 1) if self._work.first <= k <= self._work.last
+        ]
+        shared = [
+            2 * np.count_nonzero(here & other)
+            / max(np.count_nonzero(here) + np.count_nonzero(other), 1) for other in beside
+        ]
+        return float(np.mean(shared)) if shared else 1.0
+
+
+def border(grey: np.ndarray, mask: np.ndarray) -> float:
+    """0 to 1: how much the grey levels (H, W) on both sides of a mask's border differ, beside
+    their spread inside; a half where they differ by as much."""
+    rows, columns = (slice(max(one.start - RIM, 0), one.stop + RIM) for one in
+                     ndimage.find_objects(mask.astype(np.uint8))[0])
+    grey, mask = grey[rows, columns], mask[rows, columns]
+    rim = mask & ~ndimage.binary_erosion(mask, iterations=RIM, border_value=1)
+    ring = ndimage.binary_dilation(mask, iterations=RIM) & ~mask
+    if not rim.any() or not ring.any():  # the mask fills the picture
+        return 0.0
+    apart = abs(float(grey[rim].mean() - grey[ring].mean())) / (float(grey[mask].std()) + FLAT)
+    return apart / (1 + apart)
+
+
+def _overlap_with(plan: Prior, labels: np.ndarray, label: int) -> float:
+    """Dice of a whole structure in labels (S, H, W) and where the plan expects it."""
+    depth, *size = plan.share.shape
+    flat = torch.stack([
+        F.adaptive_avg_pool2d(torch.from_numpy(plane == label)[None].float(), size)[0]
+        for plane in labels
+    ])
+    cells = F.adaptive_avg_pool3d(flat[None], (depth, *size))[0]
+    return dice_of(cells > 0.5, plan.share >= 0.5 * plan.share.max().clamp(min=1e-3))

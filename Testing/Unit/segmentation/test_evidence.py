@@ -1,0 +1,55 @@
+"""What finished labels say of themselves."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from FewShotSAMLib.data.support import Support
+from FewShotSAMLib.phantom.abdomen import abdomen
+from FewShotSAMLib.segmentation.evidence import border
+from FewShotSAMLib.segmentation.segmenter import load_segmenter
+
+SIZE = {"shape": (10, 96, 96), "spacing": (3.4, 3.4, 16.0)}
+
+
+def disc(row: float, column: float, radius: float = 9) -> np.ndarray:
+    rows, columns = np.mgrid[:48, :48]
+    return (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+
+
+@given(st.floats(14, 33), st.floats(14, 33), st.floats(0.2, 0.9), st.integers(5, 14))
+def test_a_mask_on_its_border_is_better_than_one_beside_it(row, column, contrast, beside):
+    truth = disc(row, column)
+    grey = (0.05 + contrast * truth + 0.02 * np.sin(np.arange(48))).astype(np.float32)
+    displaced = np.roll(truth, beside, axis=1)
+    assert 0 <= border(grey, displaced) < border(grey, truth) < 1
+    assert border(1 - grey, truth) == pytest.approx(border(grey, truth), abs=1e-4)
+
+
+def test_a_mask_that_has_no_border_says_nothing():
+    grey = np.random.default_rng(0).random((9, 9)).astype(np.float32)
+    assert border(grey, np.ones((9, 9), bool)) == 0
+    corner = np.zeros((9, 9), bool)
+    corner[0, 0] = True
+    assert 0 <= border(grey, corner) < 1
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_every_drawn_slice_has_its_evidence(one_thread, other):
+    marked, query = abdomen(**SIZE), abdomen(**SIZE, seed=5 if other else 0)
+    support = Support.from_labels(marked.image, marked.truth, axis="axial", slices="middle")
+    result = load_segmenter(device="cpu").segment(query.image, [support])
+    judged = [one for one in result.slices if one.present and one.signals is not None]
+    assert judged and all(0 <= v <= 1 for one in judged for v in astuple(one.signals))
+    for label in {one.label for one in judged}:
+        own = [one for one in judged if one.label == label]
+        assert len({(one.signals.whole, one.signals.plan) for one in own}) == 1
+        assert (own[0].signals.plan < 1) is other
+        widest = [one for one in result.slices if one.label == label and one.present]
+        largest = max(widest, key=lambda one: one.area_mm2)
+        assert largest.signals is None or largest.signals.extent == 1
