@@ -1,8 +1,8 @@
 """What finished labels themselves say of how good they are.
 
-The network judges a mask while it makes it. Afterwards more can be seen: whether the picture changes
-where the mask ends, how large the mask is beside the structure's largest, whether it goes on in the
-slices beside it, and whether the structure as a whole lies where the body's plan expects it.
+The network judges a mask while it makes it. Afterwards more can be seen: whether the picture
+changes where the mask ends, how large the mask is beside the structure's largest, whether it goes
+on in the slices beside it, and whether the whole structure lies where the body's plan expects it.
 """
 
 from __future__ import annotations
@@ -67,10 +67,8 @@ class _Structure:
 
     def _steady(self, index: int) -> float:
         """Mean Dice with the masks beside it in the range; 1 where there are no slices beside."""
-        here = self._mask(index)
-        beside = [
-            self._mask(k) for k in (index - 1, index + 1) if self._work.first <= k <= self._work.last
-        ]
+        here, work = self._mask(index), self._work
+        beside = [self._mask(k) for k in (index - 1, index + 1) if work.first <= k <= work.last]
         shared = [
             2 * np.count_nonzero(here & other)
             / max(np.count_nonzero(here) + np.count_nonzero(other), 1) for other in beside

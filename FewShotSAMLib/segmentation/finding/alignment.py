@@ -1,12 +1,13 @@
 """Two patients' volumes brought together: slice order first, then affine, then deformable.
 
 Both are worked as small grids of one voxel size, some 45 voxels across the smaller body, so that a
-second or two are enough. What is compared are grey levels, the same with local mean and contrast taken away,
-which forgives coils and windows, and how each place resembles its neighbours, which forgives organs
-that are dark in one of the patients. First all shifts and a few scales along the axis are tried,
-with the bodies' boxes laid on each other in the plane, because the fields of view may overlap in
-part only. From the best an affine map is refined by gradient descent, and to that a displacement on
-a coarse lattice is added: large ones are tried out (see `discrete`), small ones descended to.
+second or two are enough. What is compared are grey levels, the same with local mean and contrast
+taken away, which forgives coils and windows, and how each place resembles its neighbours, which
+forgives organs that are dark in one of the patients. First all shifts and a few scales along the
+axis are tried, with the bodies' boxes laid on each other in the plane, because the fields of view
+may overlap in part only. From the best an affine map is refined by gradient descent, and to that a
+displacement on a coarse lattice is added: large ones are tried out (see `discrete`), small ones
+descended to.
 
 Grids are (z, y, x) = (slice, row, column), points are (z, y, x) in voxels of a grid, centres at
 whole numbers.

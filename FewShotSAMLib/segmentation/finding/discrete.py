@@ -32,7 +32,7 @@ class DiscreteParameters:
     """
 
     cell: int = 2
-    reach: int = 4
+    reach: int = 3
     coupling: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
     shared: int = 15
 
@@ -80,13 +80,13 @@ def _one_way(fixed: Tensor, moving: Tensor, p: DiscreteParameters) -> Tensor:
 
 
 def _costs(fixed: Tensor, moving: Tensor, reach: int) -> Tensor:
-    """(T, d, h, w): robust differences of features for each displacement, of cells and the cells
+    """(T, d, h, w): absolute differences of features for each displacement, of cells and the cells
     around them."""
     padded = F.pad(moving[None], (reach,) * 6, mode="replicate")[0]
     depth, height, width = fixed.shape[1:]
     count = 2 * reach + 1
     costs = torch.stack([
-        torch.sqrt((fixed - row[:, :, j : j + height, k : k + width]) ** 2 + 0.05).mean(0)
+        (fixed - row[:, :, j : j + height, k : k + width]).abs_().sum(0)
         for row in (padded[:, i : i + depth] for i in range(count))
         for j in range(count) for k in range(count)
     ])

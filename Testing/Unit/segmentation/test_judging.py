@@ -15,7 +15,7 @@ from FewShotSAMLib.segmentation.judging import (
     judged_slices,
     judged_structures,
 )
-from FewShotSAMLib.segmentation.results import SliceResult
+from FewShotSAMLib.segmentation.results import DOUBTFUL, FOUND, SliceResult
 from FewShotSAMLib.segmentation.slices import Structure
 
 NAMES = tuple(field.name for field in fields(Signals))
@@ -76,3 +76,11 @@ def test_what_a_person_drew_here_is_found():
 def test_limits_are_in_order():
     p = JudgingParameters()
     assert 0 < p.missing < p.doubtful < 1
+
+
+def test_what_looks_quite_different_is_doubtful_however_sure():
+    dark = found(0.95, signals=Signals(1.0, look=0.3))
+    (one,) = judged_structures([dark], [LIVER])
+    assert (one.state, one.confidence) == (DOUBTFUL, 0.95)
+    (one,) = judged_structures([dark, found(1.0, source="support", area=1)], [LIVER])
+    assert one.state == FOUND
