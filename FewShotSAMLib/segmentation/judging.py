@@ -136,7 +136,8 @@ def _judged(
 ) -> StructureResult:
     told = _told(results, structure)
     drawn_here = any(r.label == structure.label and r.source == "support" for r in results)
-    unlike = any(r.signals.look < ALIKE for r in results if r.label == structure.label and r.signals)
+    signals = [r.signals for r in results if r.label == structure.label and r.signals]
+    unlike = any(one.look < ALIKE for one in signals)
     sure = told.confidence >= p.doubtful and not unlike  # else it was sought by its place alone
     if told.state == NOT_FOUND or drawn_here or sure:
         return told
