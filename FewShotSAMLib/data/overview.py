@@ -7,7 +7,9 @@ it out.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -51,6 +53,13 @@ class Overview:
     def extent(self) -> tuple[float, float, float]:
         """(x, y, z) mm that the slices cover."""
         return tuple(n * mm for n, mm in zip(self.shape[::-1], self.spacing, strict=True))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The same for overviews of the same content."""
+        grey = np.ascontiguousarray(self.grey)
+        said = repr((grey.shape, self.shape, [float(mm) for mm in self.spacing]))
+        return hashlib.sha256(said.encode("utf-8") + grey.tobytes()).digest()
 
     def images(self) -> np.ndarray:
         """Grey levels in [0, 1], float32 (s, h, w)."""

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -84,14 +85,30 @@ class Alignment:
 def align(
     query: Overview, support: Overview, parameters: AlignmentParameters | None = None
 ) -> Alignment:
-    """The query's volume aligned to the support's. Both lie along the same axis, canonical."""
-    p = parameters or AlignmentParameters()
-    step = _step(query, support, p)
-    fixed, moving = _grid(query, step), _grid(support, step)
+    """The query's volume aligned to the support's. Both lie along the same axis, canonical. The
+    last few pairs are remembered by their content: a run that is repeated does not align again."""
+    return _aligned(_Pair(query.digest, support.digest, query, support),
+                    parameters or AlignmentParameters())
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two overviews, the same as another pair where their contents are."""
+
+    query_digest: bytes
+    support_digest: bytes
+    query: Overview = field(compare=False)
+    support: Overview = field(compare=False)
+
+
+@lru_cache(maxsize=8)
+def _aligned(pair: _Pair, p: AlignmentParameters) -> Alignment:
+    step = _step(pair.query, pair.support, p)
+    fixed, moving = _grid(pair.query, step), _grid(pair.support, step)
     straight = _affine(fixed, moving, *_first_guess(fixed, moving, p), p)
     agreement = _agreement(fixed, moving, straight, p.air)
     trust = min(max((agreement - p.unsure) / (p.sure - p.unsure), 0.0), 1.0)
-    points = _deformable(fixed, moving, straight, p)
+    points = _deformable(fixed, moving, straight, p) if trust > 0 else straight
     return Alignment(points, tuple(moving.shape), agreement, trust)
 
 

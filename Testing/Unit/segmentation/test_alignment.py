@@ -79,6 +79,18 @@ def test_fields_of_view_that_overlap_in_part(patient, another, first, last):
     assert abs(float(place) - (first + last - 1) / 2) < 4
 
 
+def test_a_pair_is_aligned_once(patient, another):
+    """By content: the same file read again is the same body, another window another picture."""
+    before = align(overview(another.image), overview(patient.image))
+    assert align(overview(another.image), overview(patient.image)) is before
+    assert align(overview(patient.image), overview(another.image)) is not before
+    thin = overview(another.image)
+    thin.grey[10, 20, 20] ^= 64
+    assert align(thin, overview(patient.image)) is not before
+    taller = replace(overview(another.image), spacing=(3.4, 3.4, 9.0))
+    assert align(taller, overview(patient.image)) is not before
+
+
 def test_another_part_of_the_body_is_not_trusted(patient):
     random = np.random.default_rng(0)
     other = ndimage.gaussian_filter(random.normal(size=patient.image.shape), (1, 4, 4))
