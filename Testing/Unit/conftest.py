@@ -23,10 +23,12 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def segmenter() -> Segmenter:
-    """The shipped model on the CPU."""
+    """The shipped model on the CPU, at half its usual size (see `at_half_size`)."""
+    from small_abdomens import at_half_size
+
     from FewShotSAMLib.segmentation.segmenter import load_segmenter
 
-    return load_segmenter(device="cpu")
+    return at_half_size(load_segmenter(device="cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.phantom.abdomen import abdomen
 from FewShotSAMLib.segmentation.evidence import border
-from FewShotSAMLib.segmentation.segmenter import load_segmenter
 
 SIZE = {"shape": (10, 96, 96), "spacing": (3.4, 3.4, 16.0)}
 
@@ -40,10 +39,10 @@ def test_a_mask_that_has_no_border_says_nothing():
 
 
 @pytest.mark.parametrize("other", [False, True])
-def test_every_drawn_slice_has_its_evidence(one_thread, other):
+def test_every_drawn_slice_has_its_evidence(segmenter, other):
     marked, query = abdomen(**SIZE), abdomen(**SIZE, seed=5 if other else 0)
     support = Support.from_labels(marked.image, marked.truth, axis="axial", slices="middle")
-    result = load_segmenter(device="cpu").segment(query.image, [support])
+    result = segmenter.segment(query.image, [support])
     judged = [one for one in result.slices if one.present and one.signals is not None]
     assert judged and all(0 <= v <= 1 for one in judged for v in astuple(one.signals))
     for label in {one.label for one in judged}:
