@@ -190,7 +190,7 @@ def test_a_preset_names_options_that_there_are(preset):
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two patients")
     for seed in (0, 1):
-        phantom = abdomen(shape=(8, 80, 80), spacing=(4.0, 4.0, 25.0), seed=seed)
+        phantom = abdomen(shape=(6, 64, 64), spacing=(5.0, 5.0, 33.0), seed=seed)
         write_volume(phantom.image, folder / f"image_{seed}.nii.gz")
         two = np.where(phantom.truth.voxels > 2, 0, phantom.truth.voxels)
         write_labels(phantom.truth.with_voxels(two), folder / f"label_{seed}.nii.gz")
