@@ -60,7 +60,8 @@ def displacements(
 
 
 def _cells(features: Tensor, p: DiscreteParameters) -> Tensor:
-    return F.avg_pool3d(features[None], p.cell, ceil_mode=True, count_include_pad=False)[0]
+    sides = [min(p.cell, n) for n in features.shape[1:]]
+    return F.avg_pool3d(features[None], sides, ceil_mode=True, count_include_pad=False)[0]
 
 
 def _one_way(fixed: Tensor, moving: Tensor, p: DiscreteParameters) -> Tensor:
@@ -69,8 +70,9 @@ def _one_way(fixed: Tensor, moving: Tensor, p: DiscreteParameters) -> Tensor:
     tried = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).flatten(0, 2)
     costs = _costs(fixed, moving, p.reach)
     costs = costs / costs.std(0).mean().clamp(min=1e-6)
-    found = _smooth(tried[costs.argmin(0)].movedim(-1, 0))
     length = (tried**2).sum(1)[:, None]
+    best = (costs.flatten(1) + 1e-4 * length).argmin(0).view(costs.shape[1:])  # flat: stay
+    found = _smooth(tried[best].movedim(-1, 0))
     for weight in p.coupling:
         # |tried - found|^2 but for what is the same for all that are tried
         apart = length - 2 * tried @ found.flatten(1)
@@ -90,13 +92,19 @@ def _costs(fixed: Tensor, moving: Tensor, reach: int) -> Tensor:
         for row in (padded[:, i : i + depth] for i in range(count))
         for j in range(count) for k in range(count)
     ])
-    return F.avg_pool3d(costs[None], 3, 1, 1, count_include_pad=False)[0]
+    return _around(costs)
 
 
 def _smooth(field: Tensor) -> Tensor:
-    for _ in range(2):
-        field = F.avg_pool3d(field[None], 3, 1, 1, count_include_pad=False)[0]
-    return field
+    return _around(_around(field))
+
+
+def _around(maps: Tensor) -> Tensor:
+    """Each place of (T, d, h, w) and its neighbours averaged; along a side of one or two cells
+    nothing is."""
+    sides = [3 if n >= 3 else 1 for n in maps.shape[1:]]
+    margin = [n // 2 for n in sides]
+    return F.avg_pool3d(maps[None], sides, 1, margin, count_include_pad=False)[0]
 
 
 def _moved(field: Tensor, by: Tensor) -> Tensor:

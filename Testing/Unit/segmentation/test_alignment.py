@@ -110,6 +110,13 @@ def test_an_inverted_scan_is_trusted_as_much(patient, another):
     assert align(overview(inverted), overview(patient.image)).trust > 0.5
 
 
+def test_a_volume_of_any_shape_is_aligned_or_not_trusted(patient):
+    long = replace(patient.image, voxels=np.repeat(patient.image.voxels, 60, axis=0))
+    for one, other in ((long, patient.image), (patient.image, long)):
+        alignment = align(overview(one), overview(other))
+        assert torch.isfinite(alignment.points).all() and 0 <= alignment.trust <= 1
+
+
 def test_what_the_support_does_not_show_is_empty(patient):
     low = shifted(patient, 0, 10)
     alignment = align(overview(patient.image), overview(low.image))

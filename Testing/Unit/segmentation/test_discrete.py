@@ -41,3 +41,12 @@ def test_nothing_moves_where_both_are_alike(body, one_thread):
     one = part(body, (0, 0, 0))
     assert displacements(one, one).abs().max() < 0.1
     assert displacements(torch.zeros_like(one), torch.zeros_like(one)).abs().max() < 0.1
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.tuples(*[st.integers(1, 9)] * 3))
+def test_volumes_may_be_thin(size):
+    one = torch.rand(2, *size, generator=torch.Generator().manual_seed(0))
+    found = displacements(one, one.flip(1))
+    assert found.shape == (3, *size) and torch.isfinite(found).all()
+    assert all(found[axis].abs().max() < 0.1 for axis in range(3) if size[axis] == 1)

@@ -22,6 +22,7 @@ from FewShotSAMLib.apps.worker import parcels
 from FewShotSAMLib.apps.worker.messages import Message, read_message, write_message
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.prompting.point_prompts import PointPrompts
+from FewShotSAMLib.segmentation.segmenter import Segmenter, load_segmenter
 
 ROOT = Path(__file__).resolve().parents[4]
 MODEL = {"device": "cpu"}
@@ -89,6 +90,12 @@ def test_objects_are_neither_sent_nor_taken():
 
 
 # --------------------------------------------------------------------------------- parcels
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    """As the process has it."""
+    return load_segmenter(device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -250,8 +257,8 @@ def test_cancel_while_it_segments(child, patient):
     child.send("keep", parcels.pack_volume(long), kind="volume", token="long")
     asked = {**WORK, "volume": "long", "options": {"strategy": "slices"}}
     number = child.send("segment", **asked)
-    while child.next().header["event"] != "preview":
-        pass
+    while (event := child.next().header["event"]) != "preview":
+        assert event == "progress"
     child.send("cancel", target=number)
     done, _ = child.last(number)
     assert (done.header["event"], done.header["kind"]) == ("error", "cancelled")
