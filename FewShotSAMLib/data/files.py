@@ -21,8 +21,8 @@ from .file_kinds import (
     is_dicom_file,
 )
 from .itk_messages import quiet, reason
+from .packed_checksum import read_checked
 from .picture_header import picture_reader
-from .stored_voxels import check_stored
 from .volume_header import volume_header
 from .whole_files import atomic_path, written_path
 from .written_images import check_written
@@ -40,16 +40,18 @@ def open_image(path: Path) -> Any:
         InputError: the file is missing, empty, of an unknown format, or cannot be read; its header
             is damaged or tells of voxels that are not there.
     """
-    import SimpleITK as sitk
-
     kind = check_kind(path)
     if kind in JPEG:
         return _open_with_pillow(path, "L", "RGB")
     if kind in PICTURES:
-        reader_name = picture_reader(path)
-    else:
-        reader_name, stored = volume_header(path)
-        check_stored(path, stored)
+        return _read(path, picture_reader(path))
+    reader, stored = volume_header(path)
+    return read_checked(path, stored, lambda _: _read(path, reader))
+
+
+def _read(path: Path, reader_name: str) -> Any:
+    import SimpleITK as sitk
+
     try:
         with quiet():
             reader = sitk.ImageFileReader()
@@ -57,7 +59,7 @@ def open_image(path: Path) -> Any:
             reader.SetFileName(str(path))
             return reader.Execute()
     except RuntimeError as error:
-        if kind in PICTURES and "PixelType" in str(error):
+        if extension(path) in PICTURES and "PixelType" in str(error):
             return _open_with_pillow(path, "L")  # grey with transparency
         raise InputError(f"{path}: cannot be read ({reason(error)}); export it again") from None
 

@@ -15,7 +15,7 @@ from .itk_messages import quiet, reason
 from .nifti_axes import read_straightened, set_place
 from .nifti_header import is_analyze, nibabel_package, read_header, stored_voxels
 from .nifti_places import FORMS, NiftiPlaces, largest_shift
-from .stored_voxels import check_stored
+from .packed_checksum import read_checked
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ONE_BIT = 1
@@ -51,14 +51,15 @@ def open_nifti(path: Path, form: str | None = None) -> NiftiImage:
             "(unsigned char)"
         )
     stored = stored_voxels(path, header)
-    more = check_stored(path, stored)
-    if is_analyze(header):
-        return NiftiImage(_read_with_itk(path), None)
-    if _only_nibabel(header, path, zipped) or (more and zipped and stored.files == (path,)):
-        image = _read_with_nibabel(path, zipped, stored.start + stored.length)
-    else:
-        image = _read_with_itk(path)
-    return _placed(image, header, path, form)
+
+    def read(more: bool) -> Any:
+        more = more and zipped and stored.files == (path,)
+        if not is_analyze(header) and (more or _only_nibabel(header, path, zipped)):
+            return _read_with_nibabel(path, zipped, stored.start + stored.length)
+        return _read_with_itk(path)
+
+    image = read_checked(path, stored, read)
+    return NiftiImage(image, None) if is_analyze(header) else _placed(image, header, path, form)
 
 
 def _only_nibabel(header: Any, path: Path, zipped: bool) -> bool:

@@ -90,7 +90,7 @@ def stored_voxels(path: Path, header: Any) -> StoredVoxels:
     file = _voxel_file(path)
     check_part(path, file)
     if _is_zipped(file):  # the header is packed as well
-        return StoredVoxels(size, start + length, (file,), 0, "gzip")
+        return StoredVoxels(size, start + length, (file,), 0, "gzip", before=start)
     return StoredVoxels(size, length, (file,), start)
 
 

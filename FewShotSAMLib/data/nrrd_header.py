@@ -119,18 +119,23 @@ def _files(path: Path, names: str, listed: list[str]) -> tuple[Path, ...]:
 
 
 def _check_place(path: Path, fields: dict[str, str]) -> None:
-    vectors = [
-        [float(x) for x in inner.split(",")]
-        for inner in _VECTOR.findall(fields.get("spacedirections", "")) if inner
-    ]
+    vectors = _vectors(fields, "spacedirections")
     for vector in vectors:
         check_numbers(path, vector, "space directions")
         check_steps(path, [math.hypot(*vector)])
     spacings = [float(x) for x in fields.get("spacings", "").split()]
     check_steps(path, [step for step in spacings if not math.isnan(step)])
     for name in ("spaceorigin", "measurementframe"):
-        inner = [part for part in _VECTOR.findall(fields.get(name, "")) if part]
-        vectors.append([float(x) for part in inner for x in part.split(",")])
+        vectors.append([x for vector in _vectors(fields, name) for x in vector])
         check_numbers(path, vectors[-1], name.replace("space", "space "))
     if not 1 <= int(fields.get("spacedimension", 3)) <= 5 or any(len(v) > 25 for v in vectors):
         raise ValueError
+
+
+def _vectors(fields: dict[str, str], name: str) -> list[list[float]]:
+    """A field's vectors, without those that are "none". Over anything else in it, if it is long,
+    ITK's reader ends the program."""
+    text = fields.get(name, "")
+    if _VECTOR.sub("", text).strip():
+        raise ValueError
+    return [[float(x) for x in inner.split(",")] for inner in _VECTOR.findall(text) if inner]

@@ -32,6 +32,7 @@ class StoredVoxels:
         files: what they lie in, one after the other.
         start: where they begin in each file, bytes.
         packing: one of `PACKINGS`; "" as they are.
+        before: bytes of `length` that are packed before the voxels: NIfTI's header.
     """
 
     size: tuple[int, ...]
@@ -39,6 +40,7 @@ class StoredVoxels:
     files: tuple[Path, ...]
     start: int = 0
     packing: str = ""
+    before: int = 0
 
 
 def check_stored(path: Path, stored: StoredVoxels) -> bool:
@@ -50,18 +52,36 @@ def check_stored(path: Path, stored: StoredVoxels) -> bool:
     Raises:
         InputError: cut short, damaged, or a header that claims more than there is.
     """
+    there = check_claim(path, stored)
+    if stored.packing in ("gzip", "zlib", "bzip2"):
+        there = _unpacked(stored)
+    if there < stored.length:
+        raise _cut_short(path, stored)
+    return there >= stored.length + _AFTER
+
+
+def check_claim(path: Path, stored: StoredVoxels) -> int:
+    """Refuse voxels that do not fit into memory, or could not be made of the bytes that are there,
+    without unpacking any.
+
+    Returns:
+        these bytes.
+
+    Raises:
+        InputError: the header claims more than can be.
+    """
     _check_memory(path, stored.length)
     there = sum(max(0, check_part(path, file) - stored.start) for file in stored.files)
     if stored.packing in ("gzip", "zlib") and stored.length > _DEFLATE * there:
-        there = 0
-    elif stored.packing in ("gzip", "zlib", "bzip2"):
-        there = _unpacked(stored)
-    if there < stored.length:
-        raise InputError(
-            f"{path}: the file is cut short or its header is wrong (it tells of "
-            f"{' x '.join(map(str, stored.size))} voxels); copy or export it again"
-        )
-    return there >= stored.length + _AFTER
+        raise _cut_short(path, stored)
+    return there
+
+
+def _cut_short(path: Path, stored: StoredVoxels) -> InputError:
+    return InputError(
+        f"{path}: the file is cut short or its header is wrong (it tells of "
+        f"{' x '.join(map(str, stored.size))} voxels); copy or export it again"
+    )
 
 
 def check_part(path: Path, file: Path) -> int:
@@ -178,11 +198,10 @@ def unpacked_length(file: Path, packing: str, start: int, most: int | None) -> i
         file: it may be longer than what is packed.
         packing: "gzip", "zlib" or "bzip2".
         start: where the first packed byte lies.
-        most: None counts all and compares the checksums.
+        most: None counts all.
 
     Returns:
-        their number; what comes before the damage in a damaged file that is counted up to
-        ``most``, and -1 of one that is counted whole.
+        their number; -1 where damage or the end of the file comes before the checksum.
     """
     try:
         return _count(file, packing, start, most)
@@ -206,7 +225,7 @@ def _count(file: Path, packing: str, start: int, most: int | None) -> int:
                 and not (waiting := packed.read(_PIECE))
             ):
                 rest = unpacker.flush() if packing != "bzip2" else b""
-                return -1 if most is None and not unpacker.eof else length + len(rest)
+                return length + len(rest) if unpacker.eof else -1
             length += len(unpacker.decompress(waiting, _PIECE))
             waiting = getattr(unpacker, "unconsumed_tail", b"")
     return length

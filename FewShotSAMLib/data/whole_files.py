@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from .links import real_path
 
 _LEFTOVER = re.compile(r"\.fewshotsam-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.")
 _OLD = 7 * 24 * 3600  # seconds after which what another computer began counts as left
+_CLOCKS = 60.0  # seconds by which the clock of a file server may be late
 
 
 def written_path(path: Path) -> Path:
@@ -92,8 +94,13 @@ def _own_name() -> str:
     return f".fewshotsam-{_computer()}-{os.getpid()}-{uuid4().hex[:12]}"
 
 
+@cache
 def _computer() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    """Of this computer, and of the container in it: others count their processes anew."""
+    name = platform.node()
+    with contextlib.suppress(OSError):
+        name += str(Path("/proc/self/ns/pid").readlink())
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -106,10 +113,24 @@ def _remove_leftovers(folder: Path) -> None:
 
 def _is_left(file: Path, computer: str, process: int) -> bool:
     """Whether nobody writes a file any more."""
+    with contextlib.suppress(OSError):
+        changed = file.stat().st_mtime
+        if computer == _computer():
+            return not _may_have_changed(process, changed)
+        return time.time() - changed > _OLD
+    return False
+
+
+def _may_have_changed(process: int, when: float) -> bool:
+    """Whether a process runs that ran at that time: its number may be another's by now."""
     import psutil
 
-    if computer == _computer():
-        return not psutil.pid_exists(process)
-    with contextlib.suppress(OSError):
-        return time.time() - file.stat().st_mtime > _OLD
-    return False
+    try:
+        found = psutil.Process(process)
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return found.create_time() <= when + _CLOCKS
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:  # not ours to ask about
+        return True

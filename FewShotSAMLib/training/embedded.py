@@ -17,20 +17,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from ..data.errors import InputError
 from ..models.devices import choose_device
 from ..models.embedded import WEIGHTS, read_network, save_network
 from ..models.embedded_network import EmbeddedConfig, EmbeddedNetwork
 from ..models.precision import autocast, choose_precision
-from ..weights.resources import sha256_of
-from .episodes import Episodes, random_episodes
-from .losses import Losses, losses, synergy_maps, unit_features
-from .prompts import training_prompts
+from .episodes import random_episodes
+from .losses import Losses, losses
 from .run_file import read_run, save_run
-from .run_log import Clock, append_row, print_row
+from .run_log import Clock, append_row, keep_rows, print_row
+from .trained_file import write_trained
+from .validation import CHECKED, TARGETS, validate
 
 
 @dataclass(frozen=True)
@@ -43,48 +41,6 @@ class Stage:
 
 
 STAGES = (Stage(0.4, 128, 12), Stage(0.7, 192, 6), Stage(1.0, 256, 4))
-TARGETS = 4
-CHECKED = 32  # pairs of a validation, eight at a time
-
-
-@torch.no_grad()
-def validate(
-    network: EmbeddedNetwork, size: int, device: str, pairs: int = CHECKED
-) -> dict[str, float]:
-    """Mean Dice on fixed generated episodes, by the kind of prompt."""
-    generator, where = torch.Generator(device).manual_seed(20_000), torch.device(device)
-    scores: dict[str, list[Tensor]] = {}
-    for start in range(0, pairs, 8):
-        e = random_episodes(min(8, pairs - start), TARGETS, size, generator, device)
-        with autocast(where, choose_precision(where)):
-            for name, dice in _dice_by_prompt(network, e, generator):
-                scores.setdefault(name, []).append(dice)
-    return {name: torch.cat(parts).mean().item() for name, parts in scores.items()}
-
-
-def _dice_by_prompt(
-    network: EmbeddedNetwork, e: Episodes, generator: torch.Generator
-) -> Iterator[tuple[str, Tensor]]:
-    """The kind of prompt, and the Dice of each structure that is there."""
-    s, q = network.encoder(e.support), network.encoder(e.query)
-    maps = synergy_maps(unit_features(q), unit_features(s), e.support_masks)
-    picture = torch.arange(len(e.query), device=e.query.device).repeat_interleave(TARGETS)
-    truth = e.query_masks.flatten(0, 1)
-    for kind, name in enumerate(("points", "synpo", "mask", "box", "refine")):
-        prompts = training_prompts(
-            truth, e.support_masks.flatten(0, 1), e.neighbours[picture], maps.fused,
-            maps.low, maps.deviation, generator,
-            kind=torch.full((len(truth),), kind, device=truth.device),
-        )
-        logits, _ = network.decode(q.select(picture), prompts)
-        yield name, _dice(logits, truth > 0.5)
-
-
-def _dice(logits: Tensor, real: Tensor) -> Tensor:
-    """Of (B, 1, h, w) logits with those of (B, S, S) structures that are there."""
-    big = F.interpolate(logits, size=real.shape[-1], mode="bilinear")[:, 0] > 0
-    dice = 2 * (big & real).sum((1, 2)) / (big.sum((1, 2)) + real.sum((1, 2))).clamp(min=1)
-    return dice[real.flatten(1).any(1)]
 
 
 PEAK_RATE = 1.5e-3
@@ -119,6 +75,7 @@ class Training:
             lr=PEAK_RATE, betas=(0.9, 0.98),
         )
         self.step, self.seconds = 0, 0.0
+        self.whole = True  # not while a step changes the weights
 
     def one_step(self, stage: Stage, rate: float) -> Losses:
         """Generates, learns, and moves the average."""
@@ -131,12 +88,14 @@ class Training:
         self.optimiser.zero_grad(set_to_none=True)
         parts.total.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.whole = False
         self.optimiser.step()
         self.step += 1
         keep = min(0.998, self.step / (self.step + 50))
         with torch.no_grad():
             for a, p in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 a.lerp_(p, 1 - keep)
+        self.whole = True
         return parts
 
     def save(self, path: Path) -> None:
@@ -201,6 +160,9 @@ def train(
 ) -> Training:
     """Trains for `length` (earlier runs in `folder` counted), logging to CSV.
 
+    The run is saved at every validation, and when it is interrupted between two changes of the
+    weights; amidst one, what was saved before stays.
+
     Args:
         validate_every: seconds between validations; there is one at the end.
         checked: generated pairs of a validation.
@@ -217,11 +179,15 @@ def train(
     if state.exists():
         run.resume(state)
         print(f"going on from step {run.step}, {run.seconds / 60:.1f} min", file=sys.stderr)
-    for stage, means in _means_between_checks(run, length, Clock(run, validate_every)):
-        dice = validate(run.average, stage.size, device, checked)
-        _log(folder / "log.csv", run, stage, means, dice)
-        run.save(state)
-    run.save(state)
+    keep_rows(folder / "log.csv", run.step)
+    try:
+        for stage, means in _means_between_checks(run, length, Clock(run, validate_every)):
+            dice = validate(run.average, stage.size, device, checked)
+            _log(folder / "log.csv", run, stage, means, dice)
+            run.save(state)
+    finally:
+        if run.whole:
+            run.save(state)
     return run
 
 
@@ -260,9 +226,8 @@ def export(run: Training, path: Path, *, checked: int = CHECKED, **known: str) -
         "dice_on_generated_images": {name: round(value, 3) for name, value in dice.items()},
         "licence": "Apache-2.0",
     }
-    save_network(run.average, path, {"provenance": json.dumps(provenance)})
-    text = json.dumps({"file": path.name, "sha256": sha256_of(path)} | provenance, indent=2)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    said = {"provenance": json.dumps(provenance)}
+    write_trained(path, lambda file: save_network(run.average, file, said), provenance)
 
 
 def _provenance(run: Training) -> dict[str, object]:
@@ -291,11 +256,15 @@ def main(arguments: list[str] | None = None) -> int:
         device = choose_device(options.device).device.type
         run = train(
             Length(**asked), device, options.seed, options.folder, checked=options.checked,
-            start=options.start, peak_rate=options.rate,
+            validate_every=options.check_every, start=options.start, peak_rate=options.rate,
         )
     except InputError as problem:
         print(f"training: error: {problem}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"training: cancelled; the run is kept in {options.folder} and the same command goes "
+              "on with it", file=sys.stderr)
+        return 130
     command = _command(asked, run, options.start)
     export(run, options.folder / WEIGHTS, checked=options.checked, command=command,
            commit=options.commit)
@@ -326,6 +295,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="where the run is kept; an unfinished one there is resumed")
     parser.add_argument("--checked", type=_positive(int), default=CHECKED,
                         help=f"generated pairs that a validation measures by (default: {CHECKED})")
+    parser.add_argument("--check-every", type=_positive(float), default=300.0, metavar="SECONDS",
+                        help="how often it is validated, logged and saved (default: 300)")
     parser.add_argument("--commit", default="", help="the sources' commit, for the provenance")
     return parser
 

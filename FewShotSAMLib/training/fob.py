@@ -24,7 +24,7 @@ from ..models.precision import autocast, choose_precision
 from ..prompting.fob import Fob
 from .fob_losses import FobBatch, FobLosses, answers, fob_losses, prompt_error, usable
 from .run_file import read_run, save_run
-from .run_log import Clock, append_row
+from .run_log import Clock, append_row, keep_rows
 
 LOSSES = ("heat", "fit", "points", "contrast", "coarse", "place")
 
@@ -107,6 +107,7 @@ class FobTraining:
             self.network.parameters(), lr=schedule.rate, betas=(0.9, schedule.memory)
         )
         self.step, self.seconds = 0, 0.0
+        self.whole = True  # not while a step changes the weights
 
     def _encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
         if self.backbone is not None:
@@ -141,8 +142,10 @@ class FobTraining:
         parts.total(self.schedule.place_weight).backward()
         if self.schedule.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip)
+        self.whole = False
         self.optimiser.step()
         self.step += 1
+        self.whole = True
         return parts
 
     @torch.no_grad()
@@ -202,7 +205,8 @@ def train(
 ) -> dict[str, float]:
     """Trains to the end of the schedule, or for `minutes` in all, logging to `folder`/log.csv.
 
-    A run in the folder is resumed. It is saved at every check, and when it is interrupted.
+    A run in the folder is resumed. It is saved at every check, and when it is interrupted between
+    two changes of the weights; amidst one, what was saved before stays.
 
     Args:
         check_every: seconds between checks of the held-out error.
@@ -215,6 +219,7 @@ def train(
     state = folder / "run.pt"
     if state.exists():
         run.resume(state)
+    keep_rows(folder / "log.csv", run.step)
     held_out, row = source.held_out(), {}
     try:
         for sums in _losses_between_checks(run, source, minutes, Clock(run, check_every)):
@@ -223,7 +228,8 @@ def train(
             if tell is not None:
                 tell(row)
     finally:
-        run.save(state)
+        if run.whole:
+            run.save(state)
     return row
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 
-from ..data.files import atomic_path
 from ..models.fob import save_fob
-from ..weights.resources import sha256_of
 from .fob import FobTraining
+from .trained_file import write_trained
 
 _ERRORS = ("distance", "negatives_inside", "positives_inside")
 
@@ -25,7 +24,7 @@ def export_trained(
     *,
     error: str = "held_out_error",
 ) -> None:
-    """Writes `path` (.safetensors) and its provenance (.json), each whole or not at all.
+    """Writes `path` (.safetensors) and its provenance (.json), as `write_trained` does.
 
     Args:
         row: the last row of the log, with the held-out error.
@@ -39,10 +38,7 @@ def export_trained(
     said = {name: str(provenance[name]) for name in ("backbone_sha256", "licence")
             if name in provenance}
     said["provenance"] = json.dumps(provenance)
-    save_fob(run.network, path, said)
-    text = json.dumps({"file": path.name, "sha256": sha256_of(path)} | provenance, indent=2)
-    with atomic_path(path.with_suffix(".json")) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_trained(path, lambda file: save_fob(run.network, file, said), provenance)
 
 
 def _provenance(run: FobTraining) -> dict[str, object]:

@@ -1,23 +1,64 @@
-"""The log of a training run: rows in a CSV file and for a person on stderr, and the run's clock."""
+"""The log of a training run: rows in a CSV file and for a person on stderr, and the run's clock.
+
+The file is written whole with each row, and begun again from the step that a run goes on from: what
+a killed run did after it was last saved is done, and logged, once more.
+"""
 
 from __future__ import annotations
 
 import csv
+import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from ..data.whole_files import atomic_path
+
+
+def keep_rows(path: Path, step: int) -> None:
+    """Leaves the rows of a CSV file up to a step.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    rows = _rows(path)
+    kept = [row for row in rows if _step(row) <= step]
+    if not kept:
+        path.unlink(missing_ok=True)
+    elif len(kept) < len(rows):
+        _write(path, kept)
+
 
 def append_row(path: Path, row: Mapping[str, float]) -> None:
-    """Adds a row to a CSV file, with a header where the file is new."""
-    fresh = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, row)
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
+    """Adds a row to a CSV file, which is new or has a header.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    _write(path, [*_rows(path), row])
+
+
+def _rows(path: Path) -> list[Mapping[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as stream:
+        return list(csv.DictReader(stream, restkey="", restval=""))
+
+
+def _step(row: Mapping[str, str]) -> float:
+    """Of a row; beyond all others where it is none."""
+    step = row.get("step", "")
+    return int(step) if step.isdecimal() else math.inf
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, float | str]]) -> None:
+    names = dict.fromkeys(name for row in rows for name in row if name)
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def print_row(row: Mapping[str, float]) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.errors import InputError
+from ..data.whole_files import atomic_path
 from .file_lock import locked
 from .http_body import Body, BodyStart, Broken, Refused, open_body
 from .resources import sha256_of
@@ -112,20 +113,18 @@ def download(
 def _alone(transfer: _Transfer) -> str:
     """The SHA-256 of the file, fetched where it is not there yet, by one process at a time."""
     wanted, target = transfer.wanted, transfer.wanted.target
-    lock = target.with_name(target.name + ".lock")
 
     def waiting() -> None:
         transfer.tell(f"{target.name} is being downloaded by another process; waiting for it")
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(lock, waiting, transfer.cancel) as held:
+    with locked(lock_file(target), waiting, transfer.cancel, keep=False) as held:
         if not held:
             raise DownloadCancelled
         digest = sha256_of(target) if target.is_file() else ""
         if not digest or (wanted.sha256 and digest != wanted.sha256):
-            digest = transfer.run()
-    with contextlib.suppress(OSError):  # another process may be waiting for it
-        lock.unlink()
+            return transfer.run()
+        remove_leftovers(target)
     return digest
 
 
@@ -208,6 +207,8 @@ class _Transfer:
             if first and origin.get("total", total) != total:
                 raise Broken("the file on the server has changed", restart=True)
             self._check_space((total or 0) - first)
+            if not first:  # or a kill between here and there would join an old half to a new one
+                self.partial.unlink(missing_ok=True)
             self._note(total, body.start.validator)
             self._check_size(self._keep(body, first, total), total, body.start.validator)
 
@@ -239,7 +240,8 @@ class _Transfer:
 
     def _note(self, total: int | None, validator: str) -> None:
         note = {"url": self.wanted.url, "validator": validator, "total": total}
-        self.origin.write_text(json.dumps(note), encoding="utf-8")
+        with atomic_path(self.origin) as temporary:  # else a kill costs what has arrived
+            temporary.write_text(json.dumps(note), encoding="utf-8")
 
     def _check_offer(self, start: BodyStart) -> None:
         """What the server is about to send must be able to be the file."""
@@ -290,3 +292,15 @@ def partial_files(target: Path) -> tuple[Path, Path]:
     return target.with_name(target.name + ".partial"), target.with_name(
         target.name + ".partial.json"
     )
+
+
+def lock_file(target: Path) -> Path:
+    """What is held while a file is downloaded."""
+    return target.with_name(target.name + ".lock")
+
+
+def remove_leftovers(target: Path) -> None:
+    """Removes what a kill left of a download whose file has its name already."""
+    for left in (*partial_files(target), lock_file(target)):
+        with contextlib.suppress(OSError):  # where nothing may be removed, nothing need be
+            left.unlink()

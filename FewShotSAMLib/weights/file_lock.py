@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,9 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 
 @contextmanager
-def locked(path: Path, waiting: Callable[[], None], cancel: threading.Event) -> Iterator[bool]:
+def locked(
+    path: Path, waiting: Callable[[], None], cancel: threading.Event, *, keep: bool = True
+) -> Iterator[bool]:
     """Holds the lock file while the block runs.
 
     Where the file system knows no locks (some network shares) the block runs without one.
@@ -26,6 +29,7 @@ def locked(path: Path, waiting: Callable[[], None], cancel: threading.Event) -> 
         path: the lock file, made if needed; it holds nothing.
         waiting: called once if another process holds the lock.
         cancel: ends the waiting when set.
+        keep: whether the lock file stays afterwards.
 
     Yields:
         False when `cancel` was set before the lock was free.
@@ -44,7 +48,19 @@ def locked(path: Path, waiting: Callable[[], None], cancel: threading.Event) -> 
     try:
         yield True
     finally:
+        # Removed while it is held: whoever waits then finds it gone and makes another. Afterwards
+        # it might be held already, and a third would make a second one. Windows removes no file
+        # that is open, which is to say held.
+        if not keep and os.name != "nt":
+            _remove(path)
         lock.release()
+        if not keep and os.name == "nt":
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
 
 
 def _take(lock: BaseFileLock) -> bool:

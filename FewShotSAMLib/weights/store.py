@@ -17,7 +17,16 @@ from pathlib import Path
 from ..data.errors import InputError
 from ..data.files import atomic_path
 from .catalogue import Catalogue, WeightFile, catalogue
-from .downloads import DownloadError, Patience, ProgressCallback, Wanted, download, partial_files
+from .downloads import (
+    DownloadError,
+    Patience,
+    ProgressCallback,
+    Wanted,
+    download,
+    lock_file,
+    partial_files,
+    remove_leftovers,
+)
 from .folder import weights_place
 from .resources import sha256_of
 
@@ -195,7 +204,8 @@ class WeightStore:
             InputError: unknown name, or it cannot be deleted.
         """
         path = self.path(name)
-        return sum(map(_delete, (path, *partial_files(path), record_file(path))))
+        files = (path, *partial_files(path), record_file(path), lock_file(path))
+        return sum(map(_delete, files))
 
     def _accept(self, entry: WeightFile, path: Path, digest: str, *, known: bool) -> LocalWeights:
         """Keeps the hash of a file that has just been read, and says so where it is the first."""
@@ -210,6 +220,7 @@ class WeightStore:
                 temporary.write_text(json.dumps(record), encoding="utf-8")
         except InputError as problem:
             self.tell(f"{problem}; the file will be checked again at the next start")
+        remove_leftovers(path)
         return LocalWeights(entry, path, digest)
 
     def _record(self, path: Path) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,14 +81,11 @@ def explained(problem: Exception, folder: Path) -> Exception:
 
 
 def _has_room(folder: Path) -> bool:
-    probe = folder / f".{os.getpid():032d}.probe"
     try:
-        with probe.open("wb") as file:
+        with tempfile.TemporaryFile(dir=folder) as file:  # which no kill leaves there
             file.write(os.urandom(_PROBE))
             file.flush()
             os.fsync(file.fileno())
     except OSError as problem:
         return problem.errno not in _FULL
-    finally:
-        probe.unlink(missing_ok=True)
     return True

@@ -125,15 +125,7 @@ class Records:
                     f"{self.folder}: another batch is at work in it; wait for it or choose "
                     "another folder"
                 )
-            self._sweep()
             yield
-
-    def _sweep(self) -> None:
-        """Remove what a kill left of files that were not yet whole, records and lists alike."""
-        for folder in (self.folder, self.place):
-            for path in folder.glob(".*"):
-                if len(path.name.split(".")[1]) == 32 and path.is_file():  # of `atomic_path`
-                    path.unlink(missing_ok=True)
 
     def set_aside(self, run: str) -> dict[str, list[dict[str, Any]]]:
         """Move the results of other runs than `run` to FOLDER/earlier, each with its record last,

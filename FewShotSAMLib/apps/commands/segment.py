@@ -213,10 +213,12 @@ def _segment(
 def _write_report(query: Volume, result: VolumeResult, args: argparse.Namespace) -> None:
     """The labels are written already, and no failure here costs them."""
     from ...data.errors import InputError
+    from ...data.files import written_path
     from ..outputs import write_text
     from ..report.report import report_html
 
     try:
+        written_path(args.report).unlink(missing_ok=True)  # one of other labels, by now
         write_text(args.report, report_html(query, result))
     except Exception as error:
         if args.debug:

@@ -88,6 +88,11 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="held-out pairs of slices to measure by (default: 24; 8 as published on a CPU)",
     )
     parser.add_argument(
+        "--check-every", type=_positive, metavar="SECONDS",
+        help="how often the error is measured, shown and logged, and the run saved (default: 120, "
+        "600 as published)",
+    )
+    parser.add_argument(
         "--log", choices=("csv", "tensorboard"), default="csv",
         help="log.csv in the run's folder (default), or TensorBoard's events as well",
     )
@@ -134,7 +139,7 @@ def _train(
     _begin(args, folder, training, (len(volumes), len(source.held_out_volumes)), tell)
     row = train(
         training, source, folder, minutes=args.minutes,
-        check_every=120.0 if backbone is not None else 600.0, tell=log,
+        check_every=args.check_every or (120.0 if backbone is not None else 600.0), tell=log,
     )
     row = row or {"step": training.step} | training.error(source.held_out())
     export_trained(training, args.out, row, {

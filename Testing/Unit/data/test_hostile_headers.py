@@ -130,6 +130,7 @@ WRONG_NRRD = [
     {"space_directions": "(0,0,0) (0,1,0) (0,0,1)"}, {"type": "block"}, {"encoding": "gzip"},
     {"encoding": "bzip2"}, {"byte_skip": "-7"}, {"line_skip": "99999999999"},
     {"sizes": BIG, "encoding": "ascii"}, {"sizes": "1 " * 5000, "dimension": "5000"},
+    {"space_origin": "(-133" + "x" * 5000}, {"space_directions": "(1,0,0) (0,1,0) " + "y" * 5000},
 ]  # fmt: skip
 
 

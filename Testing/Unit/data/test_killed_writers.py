@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import psutil
+
 from FewShotSAMLib.data.whole_files import atomic_path
 
 SCRIPT = """
@@ -49,3 +51,32 @@ def test_what_another_computer_began_stays_for_a_week(tmp_path):
         with atomic_path(tmp_path / "a.txt") as temporary:
             temporary.write_text("", encoding="utf-8")
         assert file.exists() is stays
+
+
+def test_leftovers_of_one_whose_end_nobody_has_asked_for_go_as_well(tmp_path):
+    """Unix keeps the number of such a process; in containers often for ever."""
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "a.nii.gz")])
+    end = time.monotonic() + 60
+    while psutil.pid_exists(process.pid) and (
+        psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE
+    ):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert len(leftovers(tmp_path)) == 1
+    with atomic_path(tmp_path / "b.txt") as temporary:
+        temporary.write_text("whole", encoding="utf-8")
+    assert [p.name for p in tmp_path.iterdir()] == ["b.txt"]
+    process.wait()
+
+
+def test_leftovers_go_when_their_writers_number_is_another_process_s(tmp_path):
+    """As that of a container's first process always is: here our own."""
+    with atomic_path(tmp_path / "a.txt") as first:
+        first.write_text("half", encoding="utf-8")
+        left = tmp_path / first.name
+        long_before = psutil.Process().create_time() - 3600
+        os.utime(left, (long_before, long_before))
+        with atomic_path(tmp_path / "b.txt") as second:
+            second.write_text("whole", encoding="utf-8")
+        assert [p.name for p in tmp_path.iterdir()] == ["b.txt"]
+        first.write_text("as if it were not gone", encoding="utf-8")

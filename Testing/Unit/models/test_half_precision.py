@@ -25,8 +25,9 @@ from FewShotSAMLib.models.half_precision import (
 )
 from FewShotSAMLib.models.interfaces import ModelCard
 from FewShotSAMLib.models.precision import choose_precision
-from FewShotSAMLib.training.embedded import Stage, Training, validate
+from FewShotSAMLib.training.embedded import Stage, Training
 from FewShotSAMLib.training.fob import FobTraining, embedded_schedule
+from FewShotSAMLib.training.validation import validate
 
 CPU, BF16, FP32 = torch.device("cpu"), torch.bfloat16, torch.float32
 TINY = EmbeddedConfig(

@@ -402,6 +402,22 @@ def test_an_interrupted_run_goes_on_as_if_it_had_never_stopped(volumes, backbone
     assert sorted(p.name for p in (tmp_path / "broken").iterdir()) == ["log.csv", "run.pt"]
 
 
+def test_a_run_that_is_cut_short_within_a_step_keeps_what_it_had(volumes, backbone, tmp_path):
+    """By a second Ctrl-C, say, after the weights have moved and before that counts as a step."""
+    run = small(backbone)
+    run.save(tmp_path / "run.pt")
+    before = (tmp_path / "run.pt").read_bytes()
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    run.optimiser.register_step_post_hook(stop)
+    source = VolumeEpisodes(volumes, seed=5, device=CPU, pairs=2, structures=3, checked=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(run, source, tmp_path)
+    assert (tmp_path / "run.pt").read_bytes() == before
+
+
 def test_the_published_network_trains_on_z_scored_slices(patients, tmp_path):
     ready = prepared(patients[:2], tmp_path, "slice")
     config = FobConfig(channels=16, image_size=SIDE, grid=SIDE // 4)
