@@ -28,6 +28,17 @@ def remembering_presets() -> tuple[str, ...]:
     return tuple(n for n, preset in catalogue().presets.items() if preset.model in SAM2_MODELS)
 
 
+def check_remembers(model: str) -> None:
+    """Raises InputError for a model, by its preset's name or its card's, that has no memory of
+    slices."""
+    *some, last = names = remembering_presets()
+    if model not in names:
+        raise InputError(
+            f"strategy 'memory': model {model!r} has no memory of slices; use model "
+            f"{', '.join(some)} or {last}, or strategy 'propagate'"
+        )
+
+
 def feature_names() -> tuple[str, ...]:
     """What `load_models` takes as features."""
     return (NO_FEATURES, EMBEDDED, *DINOV2_MODELS)

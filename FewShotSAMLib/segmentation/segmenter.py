@@ -13,7 +13,7 @@ from ..data.volume import Volume
 from ..models.devices import ChosenDevice, choose_device
 from ..models.interfaces import PromptableModel, RememberingModel
 from ..models.memory import MemoryPolicy
-from ..models.registry import load_models, remembering_presets
+from ..models.registry import check_remembers, load_models
 from ..prompting.interfaces import MethodBuilder, MethodSettings
 from ..prompting.point_prompts import PointPrompts
 from ..prompting.registry import DEFAULT, check_method, load_method
@@ -322,11 +322,7 @@ def _check_choices(strategy: str, doubtful: str, model: PromptableModel) -> None
     if strategy not in STRATEGIES:
         raise InputError(f"strategy {strategy!r}: unknown; use one of {', '.join(STRATEGIES)}")
     if strategy == "memory" and not isinstance(model, RememberingModel):
-        *some, last = remembering_presets()
-        raise InputError(
-            f"strategy 'memory': model {model.card.name!r} has no memory of slices; use model "
-            f"{', '.join(some)} or {last}, or strategy 'propagate'"
-        )
+        check_remembers(model.card.name)
     if doubtful not in DOUBTFUL_CHOICES:
         raise InputError(f"doubtful {doubtful!r}: unknown; use keep or drop")
 

@@ -1,7 +1,9 @@
 """Every patient as support for all others, whole volume: mean, lost, worst, and what was said.
 
     python Testing/Accuracy/other_patients.py [--data ../shared/data] [--set abdomen_mr|hippocampus]
-        [--cases N ...] [--slices middle|thirds] [--axis axial]
+        [--cases N ...] [--slices middle|thirds] [--axis axial] [--from-ct]
+
+With --from-ct the marked patient is the CT, as support 0, and the others are the MR.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, nargs="+")
     parser.add_argument("--slices", default="middle")
     parser.add_argument("--axis", default="axial")
+    parser.add_argument("--from-ct", action="store_true")
     chosen = parser.parse_args()
     folder = chosen.data / chosen.set
     numbers = chosen.cases or sorted(
@@ -58,8 +61,16 @@ def main() -> None:
         n: Support.from_labels(images[n], truths[n], axis=chosen.axis, slices=chosen.slices)
         for n in numbers
     }
+    pairs = list(permutations(numbers, 2))
+    if chosen.from_ct:
+        ct = read_volume(chosen.data / "abdomen_ct" / "ct.nii.gz", modality="CT")
+        drawn = read_labels(chosen.data / "abdomen_ct" / "label.nii.gz", like=ct)
+        supports[0] = Support.from_labels(
+            ct, drawn, axis=chosen.axis, slices=chosen.slices, keep_labels=(1, 2, 3, 4)
+        )
+        pairs = [(0, number) for number in numbers]
     segmenter, outcomes, seconds = load_segmenter(device="cpu"), [], []
-    for one, other in permutations(numbers, 2):
+    for one, other in pairs:
         start = time.perf_counter()
         result = segmenter.segment(images[other], [supports[one]])
         seconds.append(time.perf_counter() - start)

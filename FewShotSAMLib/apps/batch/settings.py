@@ -55,6 +55,10 @@ class BatchSettings:
             if kind not in WRITABLE:
                 raise InputError(f"format {kind}: cannot be written; use {' '.join(WRITABLE)}")
         check_statistics(self.statistics)
+        if self.strategy == "memory":
+            from ...models.registry import check_remembers
+
+            check_remembers(self.model)
 
     def of_result(self) -> dict[str, Any]:
         """Those that the labels depend on, as plain values for JSON."""

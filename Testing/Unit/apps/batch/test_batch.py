@@ -246,6 +246,7 @@ def _timed(method, spans):
         ({"formats": ()}, "no format"),
         ({"formats": (".xyz",)}, ".xyz"),
         ({"statistics": "all"}, "first-order"),
+        ({"strategy": "memory"}, "'embedded' has no memory of slices; use model"),
     ],
 )
 def test_unusable_settings(settings, says):
