@@ -47,7 +47,7 @@ class _Structure:
         sure = [1.0 if one.signals is None else one.signals.certainty for one in results]
         self._sure = float(np.average(sure, weights=areas))
         plan = work.priors.get(label)
-        self._plan = 1.0 if plan is None else _overlap_with(plan, work.labels, label)
+        self._plan = 1.0 if plan is None else _overlap_with(plan, work, label)
 
     def with_signals(self, one: SliceResult) -> SliceResult:
         return replace(one, signals=replace(
@@ -90,12 +90,16 @@ def border(grey: np.ndarray, mask: np.ndarray) -> float:
     return apart / (1 + apart)
 
 
-def _overlap_with(plan: Prior, labels: np.ndarray, label: int) -> float:
-    """Dice of a whole structure in labels (S, H, W) and where the plan expects it."""
+def _overlap_with(plan: Prior, work: Work, label: int) -> float:
+    """Dice of a whole structure and where the plan expects it, in the range that was worked on."""
     depth, *size = plan.share.shape
     flat = torch.stack([
         F.adaptive_avg_pool2d(torch.from_numpy(plane == label)[None].float(), size)[0]
-        for plane in labels
+        for plane in work.labels
     ])
     cells = F.adaptive_avg_pool3d(flat[None], (depth, *size))[0]
-    return dice_of(cells > 0.5, plan.share >= 0.5 * plan.share.max().clamp(min=1e-3))
+    lies = (torch.arange(depth) + 0.5) * plan.slices / depth - 0.5  # among the slices
+    middle = lies.clamp(work.first, work.last)
+    worked = (lies - middle).abs() <= (lies - middle).abs().min().clamp(min=0.5)
+    expected = plan.share >= 0.5 * plan.share.max().clamp(min=1e-3)
+    return dice_of(cells[worked] > 0.5, expected[worked])

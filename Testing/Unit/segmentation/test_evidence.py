@@ -52,3 +52,21 @@ def test_every_drawn_slice_has_its_evidence(segmenter, other):
         widest = [one for one in result.slices if one.label == label and one.present]
         largest = max(widest, key=lambda one: one.area_mm2)
         assert largest.signals is None or largest.signals.extent == 1
+
+
+def test_a_part_of_the_volume_is_compared_with_that_part_of_the_plan(segmenter):
+    """What was not asked for is no evidence against what was."""
+    marked, query = abdomen(**SIZE), abdomen(**SIZE, seed=5)
+    support = Support.from_labels(
+        marked.image, marked.truth, axis="axial", slices="middle", keep_labels=(1,)
+    )
+    index = query.marked_slice()
+    whole, part = (
+        segmenter.segment(query.image, [support], range=kept)
+        for kept in (None, (index, index + 1))
+    )
+    plans = [
+        next(one.signals.plan for one in result.slices if one.present and one.signals is not None)
+        for result in (whole, part)
+    ]
+    assert plans[1] > plans[0] - 0.15
