@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "Unit")]
 
+from killed_processes import kill, temporaries  # noqa: E402
 from small_studies import batch_command, support_of, write_studies  # noqa: E402
 
 from FewShotSAMLib import read_labels  # noqa: E402
@@ -57,7 +58,7 @@ def killed_and_resumed(
         if number < kills:
             _wait_for_work(process, output)
             time.sleep(choose.uniform(0.0, 3.0))
-            process.kill()
+            kill(process)
         _, said = process.communicate()
         assert number < kills or process.returncode == 0, said.decode("utf-8", "replace")
         now = done_times(output)
@@ -66,6 +67,7 @@ def killed_and_resumed(
         before = now
         counts.append(len(now))
     assert not list((output / "records").glob("*.partial"))
+    assert not temporaries(output, output / "records")
     return counts
 
 

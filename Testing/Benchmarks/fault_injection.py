@@ -6,7 +6,7 @@ A third of the kills comes at any moment, a third after real steps, a third whil
 written. After each one, what lies under its own name must be whole and of one run, and nothing that
 was kept may be lost; at the end the result must be the one of a run that nobody killed, and no
 leftovers may lie there. Prints a line for each command; the exit status is 1 where something was
-found. Batches have more of it in batch_kills.py.
+found. Of a batch, which works on, more is asked: see batch_kills.py.
 """
 
 from __future__ import annotations
@@ -24,9 +24,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "Unit"), str(ROOT / "Testing" / "Benchmarks")]
 
+from batch_kills import killed_and_resumed  # noqa: E402
 from killed_processes import kill, temporaries  # noqa: E402
 from killing_cases import CASES, Case  # noqa: E402
+from small_studies import write_studies  # noqa: E402
 
+from FewShotSAMLib.data.errors import InputError  # noqa: E402
+
+BATCH = "batch"
 MOMENTS = ("any", "working", "writing")
 
 
@@ -72,6 +77,25 @@ def killed_and_started_again(case: Case, kills: int, seed: int = 0) -> Tally:
     tally.resumed += kept > 0
     tally.problems += _run_to_its_end(case)
     return tally
+
+
+def batch_killed(folder: Path, kills: int, seed: int = 0) -> Tally:
+    """The same of a batch with as many studies as kills."""
+    inputs, studies = folder / "in", max(kills, 4)
+    write_studies(inputs, studies)
+    try:
+        counts = killed_and_resumed(inputs, folder / "out", kills, seed)
+    except (AssertionError, InputError) as problem:
+        return Tally(kills, problems=[str(problem)])
+    met = sum(count < studies for count in counts[:-1])
+    return Tally(met, ended=kills - met, resumed=sum(count > 0 for count in counts[:-1]))
+
+
+def _killed(name: str, folder: Path, kills: int, seed: int) -> Tally:
+    if name == BATCH:
+        return batch_killed(folder, kills, seed)
+    with CASES[name](folder) as case:
+        return killed_and_started_again(case, kills, seed)
 
 
 def _started(case: Case) -> subprocess.Popen:
@@ -120,13 +144,13 @@ def main() -> int:
     """Kill, start again, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30, help="of each command")
-    parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--only", nargs="+", choices=[*CASES, BATCH], default=[*CASES, BATCH])
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     bad = False
     for name in args.only:
-        with tempfile.TemporaryDirectory() as folder, CASES[name](Path(folder)) as case:
-            tally = killed_and_started_again(case, args.kills, args.seed)
+        with tempfile.TemporaryDirectory() as folder:
+            tally = _killed(name, Path(folder), args.kills, args.seed)
         bad |= bool(tally.problems)
         print(
             f"{name}: {tally.kills} kills ({tally.amidst} amidst a file; {tally.ended} times it "

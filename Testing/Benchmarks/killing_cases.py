@@ -122,6 +122,10 @@ class Training(Case):
         """Whether it has made steps since then, and kept them."""
         return changed_since(self.work / "run.pt", began)
 
+    def writing(self, began: float) -> bool:
+        """Whether it writes another of its states just now."""
+        return self.works(began) and super().writing(began)
+
     def kept(self) -> int:
         """Steps."""
         state = self.work / "run.pt"
@@ -174,7 +178,7 @@ class Training(Case):
         return problems
 
 
-def train_fob(folder: Path, steps: int = 40, *, compared: bool = True) -> Training:
+def train_fob(folder: Path, steps: int = 8, *, compared: bool = True) -> Training:
     """`fewshotsam train-fob` on two small volumes, saved after each step."""
     for seed in (1, 2):
         write_volume(abdomen(**SMALL, seed=seed).image, folder / "scans" / f"{seed}.nii.gz")
@@ -192,7 +196,7 @@ def train_fob(folder: Path, steps: int = 40, *, compared: bool = True) -> Traini
     return Training(folder, command, "fob.safetensors", read, steps, compared)
 
 
-def train_embedded(folder: Path, steps: int = 12, *, compared: bool = True) -> Training:
+def train_embedded(folder: Path, steps: int = 6, *, compared: bool = True) -> Training:
     """The training of the shipped network, of a tiny one here, saved after each step."""
     torch.manual_seed(0)
     save_network(EmbeddedNetwork(TINY), folder / "tiny.safetensors", {})
