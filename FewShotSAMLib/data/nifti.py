@@ -1,4 +1,4 @@
-"""NIfTI files: what their header says is read with nibabel, their voxels with ITK where it can."""
+"""NIfTI files: voxels are read with ITK where it can, else with nibabel, which takes long to load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 from .errors import InputError
 from .itk_messages import quiet, reason
 from .nifti_axes import read_straightened, set_place
-from .nifti_header import is_analyze, nibabel_package, read_header, stored_voxels
+from .nifti_fields import affine_of, is_analyze
+from .nifti_header import nibabel_package, read_header, stored_voxels
 from .nifti_places import FORMS, NiftiPlaces, largest_shift
 from .packed_checksum import read_checked
 
@@ -154,17 +155,12 @@ def _placed(image: Any, header: Any, path: Path, form: str | None) -> NiftiImage
 
 
 def _affines(header: Any) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    nibabel = nibabel_package()
     affines, codes = {}, {form: int(header[f"{form}_code"]) for form in FORMS}
     for form in FORMS:
-        if codes[form] <= 0:
-            continue
-        try:
-            affine = header.get_qform() if form == "qform" else header.get_sform()
-        except (ValueError, nibabel.spatialimages.HeaderDataError):
-            continue
-        if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9:
-            affines[form] = _TO_LPS @ affine
+        if codes[form] > 0:
+            affine = affine_of(header, form)
+            if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9:
+                affines[form] = _TO_LPS @ affine
     return affines, codes
 
 

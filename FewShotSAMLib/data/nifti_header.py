@@ -1,12 +1,8 @@
-"""What the header of a NIfTI or Analyze file says, read before ITK does.
-
-Format: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
-"""
+"""What the header of a NIfTI or Analyze file says, read before ITK does, and checked."""
 
 from __future__ import annotations
 
 import gzip
-import io
 import math
 import zlib
 from pathlib import Path
@@ -15,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
+from .nifti_fields import LONGEST, is_analyze, parsed
 from .nifti_places import FORMS
 from .stored_voxels import (
     StoredVoxels,
@@ -24,9 +21,7 @@ from .stored_voxels import (
     check_steps,
 )
 
-_LONGEST = 540
 _GZIP = b"\x1f\x8b"
-_ANALYZE = 348
 _PAIR = (".hdr", ".hdr.gz", ".img", ".img.gz")
 
 
@@ -40,13 +35,13 @@ def nibabel_package() -> Any:
         import nibabel
     except ModuleNotFoundError:
         raise InputError(
-            "NIfTI files need the package nibabel; install it with: pip install nibabel"
+            "this NIfTI file needs the package nibabel; install it with: pip install nibabel"
         ) from None
     return nibabel
 
 
 def read_header(path: Path) -> tuple[Any, bool]:
-    """nibabel's header of a file, checked, and whether the file is compressed.
+    """The header of a file (`nifti_fields.parsed`), checked, and whether the file is compressed.
 
     Raises:
         InputError: damaged, of another kind, or it says what no image is.
@@ -55,10 +50,10 @@ def read_header(path: Path) -> tuple[Any, bool]:
     zipped = _is_zipped(source)
     try:
         with gzip.open(source, "rb") if zipped else source.open("rb") as file:
-            start = file.read(_LONGEST)
+            start = file.read(LONGEST)
     except (OSError, EOFError, zlib.error):
         raise InputError(f"{path}: is damaged or cut short; copy or export it again") from None
-    header = _parsed(start)
+    header = parsed(start)
     if header is None:
         raise InputError(
             f"{path}: cannot be read (it is damaged, or its content is of another kind than its "
@@ -66,11 +61,6 @@ def read_header(path: Path) -> tuple[Any, bool]:
         )
     _check(path, header)
     return header, zipped
-
-
-def is_analyze(header: Any) -> bool:
-    """Whether it is the older format's, which tells no place."""
-    return bytes(header["magic"]).strip(b"\0")[:2] not in (b"n+", b"ni")
 
 
 def nifti_voxels(path: Path) -> StoredVoxels:
@@ -97,19 +87,6 @@ def stored_voxels(path: Path, header: Any) -> StoredVoxels:
 def _is_zipped(file: Path) -> bool:
     with file.open("rb") as opened:
         return opened.read(2) == _GZIP
-
-
-def _parsed(start: bytes) -> Any:
-    nibabel = nibabel_package()
-    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
-        length = kind.template_dtype.itemsize
-        if len(start) >= length and kind.may_contain_header(start):
-            return kind.from_fileobj(io.BytesIO(start[:length]), check=False)
-    # Analyze's has its sizes at the same places.
-    analyze = _ANALYZE in (int.from_bytes(start[:4], order) for order in ("little", "big"))
-    if analyze and len(start) >= _ANALYZE:
-        return nibabel.Nifti1Header.from_fileobj(io.BytesIO(start[:_ANALYZE]), check=False)
-    return None
 
 
 def _check(path: Path, header: Any) -> None:

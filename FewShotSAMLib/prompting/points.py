@@ -6,14 +6,13 @@ SynPo (MICCAI 2025), points selection module. Pure functions on numpy arrays of 
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.spatial.distance import cdist, pdist
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
+
+from .kmeans import kmeans
 
 
 def top_pixels(maps: Tensor, count: int) -> list[np.ndarray]:
@@ -55,24 +54,22 @@ def interval_sample(
 
 
 def cluster_centres(
-    pixels: np.ndarray, clusters: int, *, seed: int, restarts: int = 1, iterations: int = 100
-) -> np.ndarray:
-    """Centroids of k-means on (x, y): float32 (K, 2), K = min(clusters, number of pixels).
+    sets: Sequence[np.ndarray], clusters: int, *, seed: int, restarts: int = 1,
+    iterations: int = 100,
+) -> list[np.ndarray]:
+    """Centroids of k-means on (x, y) of each set of pixels (P, 2), no two alike: float32 (K, 2).
 
-    Sorted by (y, x). pixels: (P, 2), no two alike.
+    K = min(clusters, number of pixels); sorted by (y, x). Each set's are as if it were alone.
     """
-    if len(pixels) <= clusters:
-        centres = pixels.astype(np.float32).reshape(-1, 2)
-    elif clusters == 1:
-        centres = pixels.mean(axis=0, keepdims=True).astype(np.float32)
-    else:
-        kmeans = KMeans(
-            clusters, n_init=restarts, max_iter=iterations, algorithm="lloyd", random_state=seed
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            centres = kmeans.fit(pixels.astype(np.float64)).cluster_centers_.astype(np.float32)
-    return centres[np.lexsort((centres[:, 0], centres[:, 1]))]
+    centres = [pixels.astype(np.float32).reshape(-1, 2) for pixels in sets]
+    more = [place for place, pixels in enumerate(sets) if len(pixels) > clusters]
+    found = kmeans(
+        [sets[place] for place in more], clusters,
+        seed=seed, restarts=restarts, iterations=iterations,
+    )
+    for place, one in zip(more, found, strict=True):
+        centres[place] = one.astype(np.float32)
+    return [one[np.lexsort((one[:, 0], one[:, 1]))] for one in centres]
 
 
 def drop_near(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
@@ -82,5 +79,10 @@ def drop_near(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
     """
     if len(positives) < 2 or len(negatives) == 0:
         return negatives
-    nearest = cdist(negatives, positives).min(axis=1)
-    return negatives[nearest >= pdist(positives).max()]
+    nearest = distances(negatives, positives).min(axis=1)
+    return negatives[nearest >= distances(positives, positives).max()]
+
+
+def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Euclidean distances (Q, P) of points (Q, 2) and (P, 2)."""
+    return np.hypot(*np.moveaxis(one[:, None].astype(np.float64) - other[None], -1, 0))

@@ -139,11 +139,16 @@ class SynPo:
         gamma = self.parameters.gamma
         most = gamma * max((s.positives for s in supports), default=1)
         tops = selection.top_pixels(confidence, most)
-        maps = confidence.cpu().numpy()
-        return [
-            self._points(maps[index], tops[index][: gamma * one.positives], one, seed)
-            for index, one in enumerate(supports)
-        ]
+        positives = self._positives(
+            [top[: gamma * one.positives] for top, one in zip(tops, supports, strict=True)],
+            supports, seed,
+        )
+        negatives = self._negatives(confidence.cpu().numpy(), supports, seed)
+        if self.parameters.drop_near_negatives:
+            negatives = [
+                selection.drop_near(*both) for both in zip(negatives, positives, strict=True)
+            ]
+        return [PointPrompts.of(*both) for both in zip(positives, negatives, strict=True)]
 
     def affinity(self, confidence: Tensor, support: SynPoSupport) -> Tensor:
         """How much a slice looks like the support, from its best pixels: (N,).
@@ -171,25 +176,38 @@ class SynPo:
             fused[index] = fuse(maps, product_weight, single_weights)
         return fused
 
-    def _points(
-        self, confidence: np.ndarray, top: np.ndarray, support: SynPoSupport, seed: int
-    ) -> PointPrompts:
-        """Prompts of one slice from its map (R, R) and its highest pixels (P, 2)."""
+    def _positives(
+        self, tops: Sequence[np.ndarray], supports: Sequence[SynPoSupport], seed: int
+    ) -> list[np.ndarray]:
+        """Positive points (K, 2) of each slice's highest pixels (P, 2)."""
+        points = [np.zeros((0, 2), np.float32)] * len(tops)
+        for clusters in {one.positives for one in supports}:
+            rows = [row for row, one in enumerate(supports) if one.positives == clusters]
+            found = self._centres([tops[row] for row in rows], clusters, seed)
+            for row, one in zip(rows, found, strict=True):
+                points[row] = one
+        return points
+
+    def _negatives(
+        self, maps: np.ndarray, supports: Sequence[SynPoSupport], seed: int
+    ) -> list[np.ndarray]:
+        """Negative points (K, 2) of each slice's map, (N, R, R)."""
         chosen = self.parameters
-        kmeans = {
-            "seed": seed,
-            "restarts": chosen.kmeans_restarts,
-            "iterations": chosen.kmeans_iterations,
-        }
-        positives = selection.cluster_centres(top, support.positives, **kmeans)
-        if not support.has_background or chosen.negatives == 0:
-            return PointPrompts.of(positives)
-        low = support.background_mean - chosen.alpha * support.background_deviation
-        high = support.background_mean - chosen.beta * support.background_deviation
-        pixels = selection.interval_sample(
-            confidence, low, high, chosen.gamma * chosen.negatives, np.random.default_rng(seed)
+        pixels = [np.zeros((0, 2), np.int64)] * len(supports)
+        for row, one in enumerate(supports):
+            if one.has_background and chosen.negatives:
+                low = one.background_mean - chosen.alpha * one.background_deviation
+                high = one.background_mean - chosen.beta * one.background_deviation
+                pixels[row] = selection.interval_sample(
+                    maps[row], low, high, chosen.gamma * chosen.negatives,
+                    np.random.default_rng(seed),
+                )
+        return self._centres(pixels, chosen.negatives, seed) if chosen.negatives else pixels
+
+    def _centres(
+        self, sets: Sequence[np.ndarray], clusters: int, seed: int
+    ) -> list[np.ndarray]:
+        return selection.cluster_centres(
+            sets, clusters, seed=seed, restarts=self.parameters.kmeans_restarts,
+            iterations=self.parameters.kmeans_iterations,
         )
-        negatives = selection.cluster_centres(pixels, chosen.negatives, **kmeans)
-        if chosen.drop_near_negatives:
-            negatives = selection.drop_near(negatives, positives)
-        return PointPrompts.of(positives, negatives)

@@ -39,7 +39,7 @@ class SynPoParameters:
         makes no clear difference (Testing/Accuracy/synpo_points.py).
 
     k-means
-    kmeans_restarts, kmeans_iterations: scikit-learn's n_init and max_iter.
+    kmeans_restarts, kmeans_iterations: as n_init and max_iter of scikit-learn's `KMeans`.
 
     Raises ValueError for values that make no sense.
     """

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.spatial.distance import cdist
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,7 +22,7 @@ from ..data.slicing import extract_slices
 from ..data.volume import Orientation, Volume
 from ..prompting.interfaces import Near, Proposal
 from ..prompting.point_prompts import NEGATIVE, PointPrompts
-from ..prompting.points import cluster_centres
+from ..prompting.points import cluster_centres, distances
 
 # Logit of an excluded pixel: as sure as a mask prompt gets.
 OUTSIDE = -8.0
@@ -123,5 +122,5 @@ def _inner_points(pixels: np.ndarray) -> np.ndarray:
     places = np.argwhere(pixels)[:, ::-1]
     if not len(places):
         return np.zeros((0, 2), np.float32)
-    centres = cluster_centres(places, NEGATIVES, seed=0)
-    return places[cdist(centres, places).argmin(axis=1)].astype(np.float32)
+    (centres,) = cluster_centres([places], NEGATIVES, seed=0)
+    return places[distances(centres, places).argmin(axis=1)].astype(np.float32)

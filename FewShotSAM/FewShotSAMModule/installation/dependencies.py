@@ -23,7 +23,6 @@ LEAST_TORCH, LEAST_TORCH_FOR_MODELS = "2.2", "2.6"
 PACKAGE, WEIGHTS = "package", "weights"
 # Where the name to import is another than that of the package.
 _MODULES = {
-    "scikit-learn": "sklearn",
     "pillow": "PIL",
     "segment-anything": "segment_anything",
     "hydra-core": "hydra",
@@ -57,7 +56,7 @@ class Missing:
     """Something to install or download.
 
     Attributes:
-        name: "torch", "scikit-learn", "sam2.1-tiny".
+        name: "torch", "safetensors", "sam2.1-tiny".
         why: what it is for, or what is wrong with what is there.
         kind: "package" or "weights".
         text: requirement of a package, "scipy>=1.10"; size and licence of weights.

@@ -36,7 +36,7 @@ class Step(Protocol):
     """One thing to install.
 
     Attributes:
-        title: for a person, "scikit-learn" or "weights of sam2.1-tiny (156 MB)".
+        title: for a person, "segment-anything" or "weights of sam2.1-tiny (156 MB)".
         in_background: `run` may be called in another thread; else it wants the main one.
         progress: bytes (done, in all), where they are counted; None in all where not known.
     """

@@ -27,8 +27,8 @@ OPTIONAL = {
     "highdicom": ("marked slices in DICOM SEG", "pip install 'fewshotsam[dicom]'"),
     "scikit-image": ("marked slices in DICOM RTSTRUCT", "pip install 'fewshotsam[dicom]'"),
 }
-REQUIRED = ("torch", "numpy", "scipy", "scikit-learn", "SimpleITK", "pydicom", "nibabel",
-            "safetensors", "pillow", "tqdm")
+REQUIRED = ("torch", "numpy", "scipy", "SimpleITK", "pydicom", "nibabel", "safetensors", "pillow",
+            "tqdm")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ from FewShotSAMLib.weights.store import WeightStore
 
 ROOT = Path(__file__).resolve().parents[3]
 EVERYTHING = {
-    "torch": "2.7.0+cu126", "scipy": "1.14.0", "scikit-learn": "1.5", "safetensors": "0.4.5",
+    "torch": "2.7.0+cu126", "scipy": "1.14.0", "safetensors": "0.4.5",
     "pillow": "11.0", "psutil": "6.0", "tqdm": "4.67", "timm": "1.0.9", "hydra-core": "1.3.2",
     "iopath": "0.1.10", "setuptools": "75.0", "wheel": "0.44", "sam2": "1.1.0",
     "segment-anything": "1.0",
@@ -69,7 +69,7 @@ def test_torch_comes_first(empty):
         ({"torch": "2.1.2"}, "embedded", "torch", "2.1.2 is too old"),
         ({"torch": "2.4.0+cpu"}, "fast", "torch", "2.4.0+cpu is too old"),
         ({"scipy": "1.9.3"}, "embedded", "scipy", "1.9.3 is too old"),
-        ({"scikit_learn": None}, "embedded", "scikit-learn", "needs it"),
+        ({"safetensors": None}, "embedded", "safetensors", "needs it"),
         ({"pillow": None}, "embedded", "pillow", "needs it"),
     ],
 )

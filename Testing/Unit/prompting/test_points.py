@@ -173,7 +173,7 @@ def test_interval_is_closed_and_sampling_bounded() -> None:
 
 def test_kmeans_finds_the_best_of_all_partitions() -> None:
     pixels = np.array([[0, 0], [1, 0], [0, 2], [9, 9], [10, 8], [20, 1]])
-    centres = cluster_centres(pixels, 3, seed=0)
+    (centres,) = cluster_centres([pixels], 3, seed=0)
     assert np.allclose(centres, [[1 / 3, 2 / 3], [20, 1], [9.5, 8.5]], atol=1e-5)
 
 
