@@ -21,7 +21,7 @@ from typing import NoReturn, TextIO
 
 from ..version import __version__
 from .interrupts import answering, interrupt
-from .threads import wait_asleep
+from .own_process import begin_process
 
 # A command's module offers `add_arguments(parser)` and `run(args) -> int`. Modules import torch
 # and the like only when they run, so that help comes at once.
@@ -50,7 +50,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status. Never raises for bad input."""
-    wait_asleep()
+    begin_process()
     with _open_streams():
         return _with_streams(arguments)
 

@@ -1,4 +1,4 @@
-"""NIfTI files: voxels are read with ITK where it can, else with nibabel, which takes long to load."""
+"""NIfTI files: voxels are read with ITK where it can, else with nibabel, which is slow to load."""
 
 from __future__ import annotations
 

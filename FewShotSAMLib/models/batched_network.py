@@ -13,6 +13,14 @@ from .interfaces import Embeddings, ModelCard, PromptBatch
 from .memory import BatchRunner, MemoryPolicy
 from .precision import choose_precision
 
+MOST_SLICES = 8  # of a batch on a GPU
+
+
+def slices_at_once(device: torch.device, most: int = MOST_SLICES) -> int:
+    """Pictures of a batch, to begin with. On a CPU one keeps all cores busy, its values stay in
+    the caches, and none is encoded that nobody asks for."""
+    return 1 if device.type == "cpu" else most
+
 
 class BatchedNetwork(ABC):
     """A network on a device, which takes as many pictures at a time as memory allows.
@@ -29,7 +37,7 @@ class BatchedNetwork(ABC):
         slices_at_once: pictures of a batch, to begin with.
     """
 
-    most_slices = 8  # on a GPU
+    most_slices = MOST_SLICES
 
     def __init__(
         self,
@@ -44,8 +52,7 @@ class BatchedNetwork(ABC):
         self.network, self._precision = network, precision
         self._runner = BatchRunner(network, device, card.name, memory or MemoryPolicy())
         self._begins_on_cpu = device.type == "cpu"
-        # On a CPU one slice keeps all cores busy, and its values stay in the caches.
-        self.slices_at_once = 1 if self._begins_on_cpu else self.most_slices
+        self.slices_at_once = slices_at_once(device, self.most_slices)
 
     @staticmethod
     @abstractmethod

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..data.errors import InputError
 from ..weights.own_weights import build_to_fit, read_weights, write_weights
 from ..weights.resources import models_folder, sha256_of
+from .batched_network import slices_at_once
 from .embedded_network import EmbeddedConfig, EmbeddedNetwork, Pyramid
 from .interfaces import Embeddings, ModelCard, PromptBatch
 from .precision import autocast, choose_precision
@@ -44,6 +45,7 @@ class EmbeddedModel:
     ) -> None:
         self.card = card
         self.dtype = choose_precision(device, precision)
+        self.slices_at_once = slices_at_once(device)
         self.input_size = input_size
         self.device = device
         self.network = network.eval().requires_grad_(False).to(

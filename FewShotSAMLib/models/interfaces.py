@@ -95,10 +95,12 @@ class PromptableModel(Protocol):
         input_size: pixels a side of its square input.
         uses_confidence: it reads the confidence map beside the prompts.
         judges_presence: its quality also says whether the structure is there at all.
+        slices_at_once: pictures that it encodes together.
     """
 
     card: ModelCard
     input_size: int
+    slices_at_once: int
     uses_confidence: bool
     judges_presence: bool
 
@@ -152,13 +154,7 @@ class SliceMemory(Protocol):
 
 @runtime_checkable
 class RememberingModel(Protocol):
-    """A promptable model that can follow objects from slice to slice by a memory of its own.
-
-    Attributes:
-        slices_at_once: pictures that it encodes together.
-    """
-
-    slices_at_once: int
+    """A promptable model that can follow objects from slice to slice by a memory of its own."""
 
     def slice_memory(self, slices: int) -> SliceMemory:
         """An empty memory for a volume of so many slices."""

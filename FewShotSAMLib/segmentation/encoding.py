@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,18 +15,26 @@ from ..data.intensity import IntensityRange, normalise
 from ..models.interfaces import FeatureEncoder, PromptableModel
 from ..prompting.encoded_slices import EncodedSlices, to_pictures
 from ..prompting.interfaces import PromptMethod
+from .encoded_store import EncodedStore
+
+_PICTURES = 32  # slices kept in grey
 
 
 @dataclass(frozen=True)
 class Encoders:
-    """A promptable model and, if there is one, a second encoder of meaning."""
+    """A promptable model and, if there is one, a second encoder of meaning, and what they made of
+    the pictures that they saw last."""
 
     model: PromptableModel
     features: FeatureEncoder | None
     device: torch.device
+    store: EncodedStore = field(default_factory=EncodedStore)
 
     def encode(self, images: Tensor) -> EncodedSlices:
         """(N, 3, S, S) pictures in [0, 1] at the promptable model's size."""
+        return self.store.encoded(images, self._encode)
+
+    def _encode(self, images: Tensor) -> EncodedSlices:
         embeddings = self.model.embed(images)
         if self.features is None:
             return EncodedSlices(embeddings, (embeddings.features,))
@@ -51,7 +59,7 @@ class SliceEncoder:
         frame: from slice pixels to the model's square.
         roi: the same field at the size that prompts and masks are worked in.
         encoders: the networks.
-        batch: slices encoded at a time.
+        batch: slices encoded at a time; None for as many as the model takes together.
         budget: bytes of embeddings to keep.
         method: adds what it reads besides; None for the encoders' features alone.
         pictures: from stored values of slices to the model's input; None for the frame's, in grey.
@@ -65,13 +73,14 @@ class SliceEncoder:
         roi: SliceFrame,
         encoders: Encoders,
         *,
-        batch: int = 8,
+        batch: int | None = None,
         budget: int = 1 << 30,
         method: PromptMethod | None = None,
         pictures: Callable[[np.ndarray], Tensor] | None = None,
     ) -> None:
         self.stack, self.intensity, self.frame, self.roi = stack, intensity, frame, roi
-        self.encoders, self.batch, self.budget = encoders, batch, budget
+        self.encoders, self.budget = encoders, budget
+        self.batch = batch or encoders.model.slices_at_once
         self._runs: OrderedDict[int, EncodedSlices] = OrderedDict()
         self._bytes = 0
         self._pictures: OrderedDict[int, Tensor] = OrderedDict()
@@ -95,7 +104,7 @@ class SliceEncoder:
         if index not in self._pictures:
             grey = self.grey(slice(index, index + 1))
             self._pictures[index] = to_pictures(grey, self.roi, self.encoders.device)[0].mean(0)
-            while len(self._pictures) > self.batch * 4:
+            while len(self._pictures) > _PICTURES:
                 self._pictures.popitem(last=False)
         return self._pictures[index]
 

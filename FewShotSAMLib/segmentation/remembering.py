@@ -110,8 +110,6 @@ def segment_by_memory(
     p = parameters or MemoryParameters()
     model = work.slices.encoders.model
     assert isinstance(model, RememberingModel)  # Segmenter refuses others
-    # Slices are asked for one by one: no more are encoded ahead than the network takes together.
-    work.slices.batch = model.slices_at_once
     with monitor.stage("start"):
         found = drawn_masks(work, p.certainty)
     drawn = {label for label, _ in found}

@@ -15,6 +15,8 @@ from .monitor import Monitor
 from .slices import SliceMasks, Structure, certainty, segment_slices
 from .work import Work
 
+SLICES = 8  # of a run
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -61,13 +63,11 @@ def segmented_runs(
     Args:
         step: what the progress is called.
     """
-    size, total = work.slices.batch, work.last - work.first + 1
-    for number in range(work.first // size, work.last // size + 1):
-        first = max(number * size, work.first)
+    total = work.last - work.first + 1
+    for first in range(work.first, work.last + 1, SLICES):
         monitor.report(step, first - work.first, total)
         with monitor.stage("encode"):
-            inside = slice(first - number * size, work.last + 1 - number * size)
-            encoded = work.slices.run(number).select(inside)
+            encoded = work.slices.several(range(first, min(first + SLICES, work.last + 1)))
         yield _segmented(work, structures, encoded, first, monitor)
     monitor.report(step, total, total)
 

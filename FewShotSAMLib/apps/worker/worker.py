@@ -39,7 +39,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..threads import wait_asleep
+from ..own_process import begin_process
 from .messages import Message, read_message
 from .outbox import Outbox
 from .requests import check_request
@@ -339,7 +339,7 @@ def _own_streams() -> tuple[BinaryIO, BinaryIO]:
 
 def main() -> int:
     """Serve the process that started this one."""
-    wait_asleep()
+    begin_process()
     if hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one

@@ -142,8 +142,8 @@ def test_every_method_keeps_to_the_interface(work):
     assert isinstance(method, PromptMethod) and isinstance(method.masks, MaskParameters)
     size = work.frame.size
     for structure in work.structures:
-        proposal = method.propose(work.slices.run(0), structure.kept)
-        count = len(work.slices.run(0))
+        proposal = method.propose(work.slices.several(range(8)), structure.kept)
+        count = len(work.slices.several(range(8)))
         assert proposal.confidence.shape == (count, size, size)
         assert proposal.affinity.shape == (count,) and len(proposal.prompts) == count
         assert torch.isfinite(proposal.affinity).all()
@@ -155,7 +155,7 @@ def test_every_method_keeps_to_the_interface(work):
 def test_a_slices_proposal_does_not_depend_on_the_batch(work):
     together, alone = (
         [work.method.propose(encoded, structure.kept) for structure in work.structures]
-        for encoded in (work.slices.run(0), work.slices.one(3))
+        for encoded in (work.slices.several(range(8)), work.slices.one(3))
     )
     for some, one in zip(together, alone, strict=True):
         assert torch.allclose(some.confidence[3], one.confidence[0], atol=1e-4)

@@ -1,0 +1,65 @@
+"""Pictures that were encoded are known again, and no others are taken for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_abdomens import LIVER, marked
+
+from FewShotSAMLib.models.interfaces import Embeddings
+from FewShotSAMLib.prompting.encoded_slices import EncodedSlices
+from FewShotSAMLib.segmentation.encoded_store import EncodedStore
+
+
+def encode(images: torch.Tensor) -> EncodedSlices:
+    return EncodedSlices(Embeddings(images * 2), (images * 2,))
+
+
+def pictures(grey: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(grey)[:, None].expand(-1, 3, -1, -1)
+
+
+@given(order=st.lists(st.integers(0, 4), min_size=1, max_size=30), room=st.integers(1, 6))
+def test_whatever_was_forgotten_the_answer_is_that_of_the_picture(order, room):
+    some = torch.rand(5, 1, 3, 4, 4)
+    store = EncodedStore(budget=room * encode(some[0]).bytes)
+    for which in order:
+        answer = store.encoded(some[which].clone(), encode)
+        assert torch.equal(answer.features[0], some[which] * 2)
+        assert len(store) <= room
+        assert store._bytes == sum(one.bytes for one in store._kept.values())
+
+
+def test_grey_and_coloured_pictures_and_batches_are_told_apart():
+    grey = np.random.default_rng(0).random((2, 4, 4), np.float32)
+    colours = pictures(grey).clone()
+    colours[:, 1] += 1
+    store, asked = EncodedStore(), [pictures(grey), colours, pictures(grey[:1]), pictures(grey[1:])]
+    answers = [store.encoded(one, encode) for one in asked * 2]
+    assert len(store) == len(asked)
+    for picture, first, second in zip(asked, answers[:4], answers[4:], strict=True):
+        assert first is second
+        assert torch.equal(first.features[0], picture * 2)
+
+
+def test_one_more_marked_slice_costs_no_encoding(segmenter, patient, monkeypatch):
+    """As a person works: segment, mark another slice, segment again."""
+    calls: list[int] = []
+    embed = segmenter.encoders.model.embed
+
+    def counted(images):
+        calls.append(len(images))
+        return embed(images)
+
+    monkeypatch.setattr(segmenter.encoders.model, "embed", counted)
+    supports = [marked(patient, LIVER, index=index) for index in (3, 5)]
+    first = segmenter.segment(patient.image, supports[:1], range=(1, 6))
+    assert 0 < sum(calls) <= 6, "each slice once, the marked one too"
+    calls.clear()
+    second = segmenter.segment(patient.image, supports, range=(1, 6))
+    again = segmenter.segment(patient.image, supports[:1], range=(1, 6))
+    assert not calls
+    assert np.array_equal(first.labels.voxels, again.labels.voxels)
+    assert np.array_equal(second.labels.voxels[5] == LIVER, patient.truth.voxels[5] == LIVER)
