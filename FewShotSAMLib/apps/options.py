@@ -28,6 +28,16 @@ def add_seg_type(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_dicom_web(parser: argparse.ArgumentParser) -> None:
+    """Where a DICOM SEG is sent."""
+    parser.add_argument(
+        "--dicom-web",
+        metavar="URL",
+        help="send the DICOM SEG to this DICOMweb server too, such as https://host/dicom-web "
+        "(needs pip install fewshotsam[dicomweb])",
+    )
+
+
 def add_support_options(parser: argparse.ArgumentParser) -> None:
     """Which marked slices to use: files, or a support that was kept."""
     group = parser.add_argument_group("marked slices (an image and its mask, or a kept support)")

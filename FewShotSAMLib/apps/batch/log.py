@@ -28,7 +28,8 @@ class BatchLog:
         """What became of a study."""
         seconds = f"{found.record['seconds']:.1f} s"
         if not found.error:
-            self.line(f"{found.status} {found.name}, {seconds}")
+            unsent = f"; not sent: {found.not_sent}" if found.not_sent else ""
+            self.line(f"{found.status} {found.name}, {seconds}{unsent}")
             return
         self.line(f"failed {found.name}, {seconds}: {found.error}\n{found.record['traceback']}")
 

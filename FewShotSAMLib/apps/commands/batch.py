@@ -51,6 +51,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         "series) (default: .seg.nrrd)",
     )  # fmt: skip
     options.add_seg_type(parser)
+    options.add_dicom_web(parser)
     parser.add_argument("--report", action="store_true", help="write a page with pictures of each")
     parser.add_argument(
         "--statistics", choices=STATISTICS, default="none",
@@ -111,14 +112,24 @@ def _conclude(args: argparse.Namespace, found: Sequence[StudyResult]) -> int:
     from ..outputs import print_json
 
     count = Counter(one.status for one in found)
+    unsent = sum(bool(one.not_sent) for one in found)
     if args.json:
-        studies = [{"study": o.name, "status": o.status, "error": o.error} for o in found]
-        print_json({"output": args.output, **_counts(count), "studies": studies})
+        print_json({
+            "output": args.output, **_counts(count), "not_sent": unsent,
+            "studies": [_plain(one) for one in found],
+        })  # fmt: skip
     else:
-        said = _counts(count)
-        print(", ".join(f"{number} {status}" for status, number in said.items()))
+        said = [f"{number} {status}" for status, number in _counts(count).items()]
+        said += [f"{unsent} not sent to {args.dicom_web}"] * bool(args.dicom_web)
+        print(", ".join(said))
         print(f"wrote {args.output / CSV}, what most needs a look first")
-    return SOME_FAILED if count["failed"] else 0
+    return SOME_FAILED if count["failed"] or unsent else 0
+
+
+def _plain(one: StudyResult) -> dict[str, str]:
+    return {
+        "study": one.name, "status": one.status, "error": one.error, "not_sent": one.not_sent,
+    }  # fmt: skip
 
 
 def _counts(count: Counter[str]) -> dict[str, int]:
@@ -153,13 +164,16 @@ def _supports(args: argparse.Namespace) -> list[Support]:
 
 
 def _dry_run(batch: Batch) -> int:
-    done = batch.done()
+    done, unsent = batch.done(), batch.unsent()
     for line in batch.other_settings():
         print(line)
     for study in batch.studies:
         state = "done already" if study.name in done else "to do"
+        if study.name in done & unsent:
+            state = "to send"
         print(f"{state:<12}  {study.name}  {study.path}  {study.series}".rstrip())
-    print(f"{len(batch.studies)} studies, {len(batch.studies) - len(done)} to do")
+    sends = f", {len(done & unsent)} to send" if batch.plan.settings.dicom_web else ""
+    print(f"{len(batch.studies)} studies, {len(batch.studies) - len(done)} to do{sends}")
     return 0
 
 
@@ -187,6 +201,7 @@ class _Bar:
     def __init__(self, batch: Batch) -> None:
         from tqdm import tqdm
 
+        self._server = batch.plan.settings.dicom_web
         quiet = 0.1 if sys.stderr.isatty() else 5.0
         self._bar = tqdm(
             total=len(batch.studies), desc="studies", unit="study", smoothing=0, file=sys.stderr,
@@ -207,4 +222,6 @@ class _Bar:
             self._bar.initial += 1  # took no time, so it says nothing of the time left
         if one.error:
             tell(f"failed: {one.name}: {one.error}")
+        if one.not_sent:
+            tell(f"done, but not sent: {one.name}: {self._server} {one.not_sent}")
         self._bar.update()
