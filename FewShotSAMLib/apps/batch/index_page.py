@@ -33,7 +33,7 @@ def index_html(records: Records) -> str:
     unsent = sum("not_sent" in record for record in recorded)
     states = [state for state in (FAILED, NOT_FOUND, DOUBTFUL, FOUND) if counts[state]]
     return template("index.html").render(
-        title=f"{len(studies)} studies in {records.folder.resolve().name}",
+        title=f"{_studies(len(studies))} in {records.folder.resolve().name}",
         facts=f"FewShotSAM {__version__}; what needs a look comes first",
         warnings=_warnings(counts, unsent),
         counts={state: counts[state] for state in states},
@@ -43,19 +43,23 @@ def index_html(records: Records) -> str:
 
 def _warnings(counts: Counter[str], unsent: int) -> list[dict[str, Any]]:
     said = {
-        FAILED: "{} studies failed; start the batch again to try them again.",
-        NOT_FOUND: "In {} studies a structure was not found.",
-        DOUBTFUL: "In {} studies a structure is doubtful.",
+        FAILED: "{} failed; what failed is tried again when the batch is started again.",
+        NOT_FOUND: "In {} a structure was not found.",
+        DOUBTFUL: "In {} a structure is doubtful.",
     }
     warnings = [
-        {"bad": state != DOUBTFUL, "says": text.format(counts[state])}
+        {"bad": state != DOUBTFUL, "says": text.format(_studies(counts[state]))}
         for state, text in said.items()
         if counts[state]
     ]
     if unsent:
-        text = f"{unsent} studies were not sent; start the batch again to send them."
-        warnings.append({"bad": False, "says": text})
+        text = "Not sent: {}; what was not is sent when the batch is started again."
+        warnings.append({"bad": False, "says": text.format(_studies(unsent))})
     return warnings
+
+
+def _studies(number: int) -> str:
+    return f"{number} {'study' if number == 1 else 'studies'}"
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,6 +69,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "name": record["study"],
         "state": FAILED if record["status"] == FAILED else worst,
         "error": record.get("error", ""),
+        "not_sent": record.get("not_sent", ""),
         "structures": structures,
         "seconds": record["seconds"],
         "picture": record.get("picture", ""),
