@@ -202,6 +202,14 @@ def slice_choice(text: str) -> str | list[int]:
         ) from None
 
 
+def positive_int(text: str) -> int:
+    """A whole number above 0."""
+    value = int(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+    return value
+
+
 def slice_range(text: str) -> tuple[int, int]:
     """ "FIRST:LAST", both from 0 and both included."""
     first, _, last = text.partition(":")

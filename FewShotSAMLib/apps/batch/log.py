@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from .records import Records
 from .results import StudyResult
 
 NAME = "batch.log"
@@ -36,8 +37,12 @@ class BatchLog:
 
 @contextmanager
 def batch_log(folder: Path) -> Iterator[BatchLog]:
-    """The log of a batch's folder, with its start and end."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """The log of a batch's folder, with its start and end.
+
+    Raises:
+        InputError: the folder cannot be made or written to.
+    """
+    Records(folder).make_place()
     log = BatchLog(folder / NAME)
     log.line("started")
     try:

@@ -46,7 +46,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help="where to write, made if needed; what lies there and is done is not done again",
     )  # fmt: skip
     parser.add_argument(
-        "--formats", nargs="+", default=[".seg.nrrd"], metavar="EXT",
+        "--formats", type=_ending, nargs="+", default=[".seg.nrrd"], metavar="EXT",
         help="of the segmentations: .seg.nrrd, .nii.gz, .nrrd, .mha, .dcm (DICOM SEG, for DICOM "
         "series) (default: .seg.nrrd)",
     )  # fmt: skip
@@ -65,13 +65,22 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 def _add_machines(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("more than one process (needs pip install fewshotsam[batch])")
     group.add_argument(
-        "--workers", type=int, default=1, metavar="N",
+        "--workers", type=options.positive_int, default=1, metavar="N",
         help="processes on this machine, each with a GPU or a share of the CPU (default: 1)",
     )  # fmt: skip
     group.add_argument(
         "--scheduler", metavar="tcp://HOST:PORT",
         help="a Dask scheduler whose workers see the same files",
     )  # fmt: skip
+
+
+def _ending(text: str) -> str:
+    """A file's ending. Inputs after it are told apart from it, where a person forgot the order."""
+    if text.startswith("."):
+        return text.lower()
+    raise argparse.ArgumentTypeError(
+        f"{text} does not begin with a dot as .nii.gz does; inputs go in front of --formats"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
