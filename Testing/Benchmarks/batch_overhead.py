@@ -6,11 +6,16 @@ Without `--data` the studies are generated abdomens. With it they are the folder
 spacings and orientations, the first one's middle slices as the support, and the last two studies
 are broken. The bare loop segments volumes in memory, one after another, and writes nothing. Take
 more than ten: the last eight alignments are remembered, and the second loop would find them.
+
+    python Testing/Benchmarks/batch_overhead.py --studies 12 --data ... --workers 1 2
+
+compares the command with one and with two workers instead, each from a cold start.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +28,7 @@ import SimpleITK as sitk
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "Unit")]
 
-from small_studies import support_of  # noqa: E402
+from small_studies import batch_command, support_of  # noqa: E402
 
 import FewShotSAMLib as fss  # noqa: E402
 from FewShotSAMLib.data.writing import write_volume  # noqa: E402
@@ -98,12 +103,23 @@ def _timed(results: Iterable[object]) -> tuple[float, float, list[float]]:
     return time.perf_counter() - began, sum(process.cpu_times()[:2]) - used, memory
 
 
+def _time_command(inputs: Path, output: Path, workers: int) -> None:
+    """Run it with so many workers and print how long it took."""
+    command = batch_command(inputs, "--support", support_of(inputs), "-o", output)
+    began = time.perf_counter()
+    subprocess.run([*command, "--workers", str(workers)], cwd=ROOT, capture_output=True)
+    took = time.perf_counter() - began
+    done = len(list(output.glob("*.seg.nrrd")))
+    print(f"{workers} worker(s): {took:.1f} s, {done} studies done", flush=True)
+
+
 def main() -> None:
     """Both ways, each twice and in turns, since other programs may run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=40)
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--data", type=Path, help="folder of image_N and label_N, N = 1 ...")
+    parser.add_argument("--workers", type=int, nargs="+", help="compare the command with so many")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "in"
@@ -111,6 +127,11 @@ def main() -> None:
             write_variations(args.data, inputs, args.studies) if args.data
             else write_patients(inputs, args.studies)
         )
+        if args.workers:
+            for turn in range(args.turns):
+                for workers in args.workers:
+                    _time_command(inputs, Path(folder) / f"out {turn} {workers}", workers)
+            return
         support = fss.Support.load(support_of(inputs))
         volumes = [fss.read_volume(path) for path in paths]
         for turn in range(args.turns):
