@@ -28,6 +28,16 @@ def add_seg_type(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_dicom_web(parser: argparse.ArgumentParser) -> None:
+    """Where a DICOM SEG is sent."""
+    parser.add_argument(
+        "--dicom-web",
+        metavar="URL",
+        help="send the DICOM SEG to this DICOMweb server too, such as https://host/dicom-web "
+        "(needs pip install fewshotsam[dicomweb])",
+    )
+
+
 def add_support_options(parser: argparse.ArgumentParser) -> None:
     """Which marked slices to use: files, or a support that was kept."""
     group = parser.add_argument_group("marked slices (an image and its mask, or a kept support)")
@@ -190,6 +200,14 @@ def slice_choice(text: str) -> str | list[int]:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither {', '.join(SLICE_CHOICES)} nor slice numbers such as 3,17"
         ) from None
+
+
+def positive_int(text: str) -> int:
+    """A whole number above 0."""
+    value = int(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+    return value
 
 
 def slice_range(text: str) -> tuple[int, int]:

@@ -47,6 +47,24 @@ def check_server(url: str) -> str:
     return url
 
 
+class NotSent(InputError):
+    """A file was written, but a server does not have it.
+
+    Attributes:
+        why: what the server did, without the names of file and server.
+        answered: whether there was an answer at all.
+    """
+
+    def __init__(self, text: str, why: str, answered: bool) -> None:
+        super().__init__(text)
+        self.why, self.answered = why, answered
+
+
+def address(url: str) -> str:
+    """The address of a service as it is used, whether it was written with a "/" at its end."""
+    return url.rstrip("/")
+
+
 def store(path: str | Path, url: str) -> None:
     """Send a DICOM file to a server. The file stays as it is, whatever comes of it.
 
@@ -57,26 +75,30 @@ def store(path: str | Path, url: str) -> None:
         url: of the service, below which "/studies" lies.
 
     Raises:
-        InputError: what `check_server` raises, the server cannot be reached, or it refuses.
+        InputError: what `check_server` raises.
+        NotSent: the server cannot be reached, or it refuses.
     """
     import pydicom
     import requests
     from dicomweb_client import DICOMwebClient
 
-    url = check_server(url).rstrip("/")
+    url = address(check_server(url))
     client = DICOMwebClient(url, session=_session(), timeout=_PATIENCE)
     client.set_http_retry_params(retry=False)
     try:
         answer = client.store_instances([pydicom.dcmread(path)])
     except (_NoDicomWeb, requests.exceptions.InvalidJSONError, KeyError, TypeError):
-        raise InputError(
-            f"{path} was written and sent, but {url} did not answer as a DICOMweb server does; "
-            "look at the address, and whether the file arrived"
-        ) from None
+        why = (
+            "did not answer as a DICOMweb server does; look at the address, and whether the file "
+            "arrived"
+        )
+        raise NotSent(f"{path} was written and sent, but {url} {why}", why, True) from None
     except (requests.RequestException, ValueError) as problem:
-        raise InputError(f"{path} was written, but not sent: {url} {_reason(problem)}") from None
+        why, answered = _reason(problem), getattr(problem, "response", None) is not None
+        raise NotSent(f"{path} was written, but not sent: {url} {why}", why, answered) from None
     if answer.get("FailedSOPSequence"):
-        raise InputError(f"{path} was written, but {url} did not store it ({_failure(answer)})")
+        why = f"did not store it ({_failure(answer)})"
+        raise NotSent(f"{path} was written, but {url} {why}", why, True)
 
 
 def _session() -> Session:

@@ -94,11 +94,14 @@ def read_parts(path: str | Path) -> dict[str, Any]:
     import SimpleITK as sitk
 
     path = Path(path)
-    stored = open_image(path)
+    try:
+        stored = open_image(path)
+    except InputError:
+        if extension(path) == ".nrrd" or not path.exists():
+            raise
+        raise _no_support(path) from None
     if not stored.HasMetaDataKey(_KEY):
-        raise InputError(
-            f"{path}: holds no support; make one with `fewshotsam support IMAGE MASK -o OUT.nrrd`"
-        )
+        raise _no_support(path)
     try:
         header = parse_header(stored.GetMetaData(_KEY))
         version = header["version"]
@@ -109,6 +112,12 @@ def read_parts(path: str | Path) -> dict[str, Any]:
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:  # or InputError
         raise InputError(f"{path}: its support is damaged ({error}); make it again") from None
     raise InputError(f"{path}: made by a later FewShotSAM (format {version}); update FewShotSAM")
+
+
+def _no_support(path: Path) -> InputError:
+    return InputError(
+        f"{path}: holds no support; make one with `fewshotsam support IMAGE MASK -o OUT.nrrd`"
+    )
 
 
 def _parts(header: dict[str, Any], pixels: np.ndarray) -> dict[str, Any]:

@@ -4,15 +4,22 @@
 
 Without `--data` the studies are generated abdomens. With it they are the folder's patients in other
 spacings and orientations, the first one's middle slices as the support, and the last two studies
-are broken. The bare loop segments volumes in memory, one after another, and writes nothing.
+are broken. The bare loop segments volumes in memory, one after another, and writes nothing. Take
+more than ten: the last eight alignments are remembered, and the second loop would find them.
+
+    python Testing/Benchmarks/batch_overhead.py --studies 12 --data ... --workers 1 2
+
+compares the command with one and with two workers instead, each from a cold start.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -21,11 +28,12 @@ import SimpleITK as sitk
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "Unit")]
 
-from small_studies import support_of  # noqa: E402
+from small_studies import batch_command, support_of  # noqa: E402
 
 import FewShotSAMLib as fss  # noqa: E402
 from FewShotSAMLib.data.writing import write_volume  # noqa: E402
 from FewShotSAMLib.phantom.abdomen import abdomen  # noqa: E402
+from FewShotSAMLib.segmentation.segmenter import Segmenter  # noqa: E402
 
 
 def write_patients(folder: Path, count: int) -> list[Path]:
@@ -72,12 +80,46 @@ def _varied(image: sitk.Image, variation: int) -> sitk.Image:
     )
 
 
+def _loaded(volume: fss.Volume, support: fss.Support) -> Segmenter:
+    """Networks that have worked once; new ones each time, so that no encoded volume is kept."""
+    segmenter = fss.load_segmenter()
+    segmenter.segment(volume, [support])
+    return segmenter
+
+
+def _bare(
+    segmenter: Segmenter, volumes: Iterable[fss.Volume], support: fss.Support
+) -> Iterator[object]:
+    for volume in volumes:
+        yield segmenter.segment(volume, [support])
+
+
+def _timed(results: Iterable[object]) -> tuple[float, float, list[float]]:
+    """Seconds, seconds of CPU, and MiB in memory after each."""
+    process, memory = psutil.Process(), []
+    began, used = time.perf_counter(), sum(process.cpu_times()[:2])
+    for _ in results:
+        memory.append(process.memory_info().rss / 2**20)
+    return time.perf_counter() - began, sum(process.cpu_times()[:2]) - used, memory
+
+
+def _time_command(inputs: Path, output: Path, workers: int) -> None:
+    """Run it with so many workers and print how long it took."""
+    command = batch_command(inputs, "--support", support_of(inputs), "-o", output)
+    began = time.perf_counter()
+    subprocess.run([*command, "--workers", str(workers)], cwd=ROOT, capture_output=True)
+    took = time.perf_counter() - began
+    done = len(list(output.glob("*.seg.nrrd")))
+    print(f"{workers} worker(s): {took:.1f} s, {done} studies done", flush=True)
+
+
 def main() -> None:
     """Both ways, each twice and in turns, since other programs may run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=40)
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--data", type=Path, help="folder of image_N and label_N, N = 1 ...")
+    parser.add_argument("--workers", type=int, nargs="+", help="compare the command with so many")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "in"
@@ -85,25 +127,25 @@ def main() -> None:
             write_variations(args.data, inputs, args.studies) if args.data
             else write_patients(inputs, args.studies)
         )
+        if args.workers:
+            for turn in range(args.turns):
+                for workers in args.workers:
+                    _time_command(inputs, Path(folder) / f"out {turn} {workers}", workers)
+            return
         support = fss.Support.load(support_of(inputs))
-        segmenter, process = fss.load_segmenter(), psutil.Process()
         volumes = [fss.read_volume(path) for path in paths]
-        segmenter.segment(volumes[0], [support])
         for turn in range(args.turns):
-            began, used = time.perf_counter(), sum(process.cpu_times()[:2])
-            for volume in volumes:
-                segmenter.segment(volume, [support])
-            bare, bare_cpu = time.perf_counter() - began, sum(process.cpu_times()[:2]) - used
-            began, used, memory = time.perf_counter(), sum(process.cpu_times()[:2]), []
-            output = Path(folder) / f"out {turn}"
-            for _ in fss.segment_many(inputs, support, output, segmenter=segmenter):
-                memory.append(process.memory_info().rss / 2**20)
-            whole, whole_cpu = time.perf_counter() - began, sum(process.cpu_times()[:2]) - used
+            bare, bare_cpu, _ = _timed(_bare(_loaded(volumes[0], support), volumes, support))
+            segmenter, output = _loaded(volumes[0], support), Path(folder) / f"out {turn}"
+            whole, whole_cpu, memory = _timed(
+                fss.segment_many(inputs, support, output, segmenter=segmenter)
+            )
+            every = max(len(memory) // 8, 1)
             print(
                 f"{args.studies} studies: bare loop {bare:.1f} s ({bare_cpu:.1f} s of CPU), batch "
                 f"{whole:.1f} s ({whole_cpu:.1f} s), ratio {whole / bare:.2f} "
-                f"({whole_cpu / bare_cpu:.2f}); memory {memory[0]:.0f} MiB after the first, "
-                f"{memory[len(memory) // 2]:.0f} in the middle, {memory[-1]:.0f} at the end",
+                f"({whole_cpu / bare_cpu:.2f}); MiB in memory after every {every} studies: "
+                f"{' '.join(f'{one:.0f}' for one in memory[every - 1 :: every])}",
                 flush=True,
             )
 

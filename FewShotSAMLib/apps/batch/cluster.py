@@ -61,6 +61,7 @@ def run_on_cluster(
     """
     if find_spec("distributed") is None:
         raise InputError('several workers need Dask: pip install "fewshotsam[batch]"')
+    _check_address(scheduler)
     _silence()
     waiting = {study.name: study for study in studies}
     cancel, since = cancel or threading.Event(), time.monotonic()
@@ -77,6 +78,18 @@ def run_on_cluster(
                 tell(f"{address}: no scheduler there; trying again, {len(waiting)} studies to do")
                 if cancel.wait(2.0):
                     raise Cancelled from None
+
+
+def _check_address(scheduler: str | None) -> None:
+    from distributed.comm import parse_host_port
+
+    try:
+        if scheduler:
+            parse_host_port(scheduler.partition("://")[2] or scheduler)
+    except ValueError:
+        raise InputError(
+            f"{scheduler}: is no address of a Dask scheduler; use one such as tcp://10.0.0.1:8786"
+        ) from None
 
 
 def _silence() -> None:

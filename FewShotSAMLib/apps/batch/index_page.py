@@ -27,29 +27,39 @@ def write_index(records: Records) -> None:
 
 def index_html(records: Records) -> str:
     """The page."""
-    studies = [_row(record) for record in by_need(records.all())]
+    recorded = by_need(records.all())
+    studies = [_row(record) for record in recorded]
     counts = Counter(one["state"] for one in studies)
+    unsent = sum("not_sent" in record for record in recorded)
     states = [state for state in (FAILED, NOT_FOUND, DOUBTFUL, FOUND) if counts[state]]
     return template("index.html").render(
-        title=f"{len(studies)} studies in {records.folder.resolve().name}",
+        title=f"{_studies(len(studies))} in {records.folder.resolve().name}",
         facts=f"FewShotSAM {__version__}; what needs a look comes first",
-        warnings=_warnings(counts),
+        warnings=_warnings(counts, unsent),
         counts={state: counts[state] for state in states},
         studies=studies,
     )
 
 
-def _warnings(counts: Counter[str]) -> list[dict[str, Any]]:
+def _warnings(counts: Counter[str], unsent: int) -> list[dict[str, Any]]:
     said = {
-        FAILED: "{} studies failed; start the batch again to try them again.",
-        NOT_FOUND: "In {} studies a structure was not found.",
-        DOUBTFUL: "In {} studies a structure is doubtful.",
+        FAILED: "{} failed; what failed is tried again when the batch is started again.",
+        NOT_FOUND: "In {} a structure was not found.",
+        DOUBTFUL: "In {} a structure is doubtful.",
     }
-    return [
-        {"bad": state != DOUBTFUL, "says": text.format(counts[state])}
+    warnings = [
+        {"bad": state != DOUBTFUL, "says": text.format(_studies(counts[state]))}
         for state, text in said.items()
         if counts[state]
     ]
+    if unsent:
+        text = "Not sent: {}; what was not is sent when the batch is started again."
+        warnings.append({"bad": False, "says": text.format(_studies(unsent))})
+    return warnings
+
+
+def _studies(number: int) -> str:
+    return f"{number} {'study' if number == 1 else 'studies'}"
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +69,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "name": record["study"],
         "state": FAILED if record["status"] == FAILED else worst,
         "error": record.get("error", ""),
+        "not_sent": record.get("not_sent", ""),
         "structures": structures,
         "seconds": record["seconds"],
         "picture": record.get("picture", ""),

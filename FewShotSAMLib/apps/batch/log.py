@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from .records import Records
 from .results import StudyResult
 
 NAME = "batch.log"
@@ -28,15 +29,20 @@ class BatchLog:
         """What became of a study."""
         seconds = f"{found.record['seconds']:.1f} s"
         if not found.error:
-            self.line(f"{found.status} {found.name}, {seconds}")
+            unsent = f"; not sent: {found.not_sent}" if found.not_sent else ""
+            self.line(f"{found.status} {found.name}, {seconds}{unsent}")
             return
         self.line(f"failed {found.name}, {seconds}: {found.error}\n{found.record['traceback']}")
 
 
 @contextmanager
 def batch_log(folder: Path) -> Iterator[BatchLog]:
-    """The log of a batch's folder, with its start and end."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """The log of a batch's folder, with its start and end.
+
+    Raises:
+        InputError: the folder cannot be made or written to.
+    """
+    Records(folder).make_place()
     log = BatchLog(folder / NAME)
     log.line("started")
     try:

@@ -13,9 +13,10 @@ from .records import FAILED, Records
 
 CSV, JSON = "manifest.csv", "manifest.json"
 COLUMNS = (
-    "study", "status", "error", "structure", "label", "state", "confidence", "volume_ml",
-    "voxels", "slices", "look_at", "source", "series", "input_sha256", "segmentation", "method",
-    "strategy", "model", "weights", "device", "seconds", "finished", "FewShotSAM", "PyTorch",
+    "study", "status", "error", "not_sent", "structure", "label", "state", "confidence",
+    "volume_ml", "voxels", "slices", "look_at", "source", "series", "input_sha256",
+    "segmentation", "method", "strategy", "model", "weights", "device", "seconds", "finished",
+    "FewShotSAM", "PyTorch",
 )  # fmt: skip
 _UNLISTED = ("format", "traceback", "picture")
 _URGENCY = {NOT_FOUND: 1, DOUBTFUL: 2, FOUND: 3}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from .outputs_of_study import explained
 from .plan import Plan, keep_supports, make_plan
 from .records import FAILED
 from .results import StudyResult
+from .sending import sent_on, to_send
 from .settings import BatchSettings
 from .studies import find_studies
 from .study import Study
@@ -131,6 +133,11 @@ class Batch:
                 names.add(study.name)
         return names
 
+    def unsent(self) -> set[str]:
+        """Names of those whose record has a DICOM SEG that the settings' server does not have."""
+        url, records = self.plan.settings.dicom_web, self.plan.records
+        return {s.name for s in self.studies if url and to_send(records.read(s.name), url)}
+
     def other_settings(self) -> list[str]:
         """One line for each run of other settings whose results lie in the folder."""
         others: dict[str, list[Mapping[str, Any]]] = {}
@@ -168,16 +175,19 @@ class Batch:
             if workers > 1 or scheduler:
                 from .cluster import run_on_cluster
 
-                yield from run_on_cluster(
+                found = run_on_cluster(
                     plan, self.studies, workers=workers, scheduler=scheduler, cancel=cancel,
                     tell=self.tell,
                 )  # fmt: skip
-                return
-            from .pipeline import run_here
-            from .study_worker import StudyWorker
+            else:
+                from .pipeline import run_here
+                from .study_worker import StudyWorker
 
-            worker = StudyWorker(plan, self.tell, segmenter, self.supports)
-            yield from run_here(worker, self.studies, progress, cancel)
+                worker = StudyWorker(plan, self.tell, segmenter, self.supports)
+                found = run_here(worker, self.studies, progress, cancel)
+            url = plan.settings.dicom_web
+            with closing(found):
+                yield from sent_on(found, records, url) if url else found
 
 
 def differences(record: Mapping[str, Any], plan: Plan) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ...data.errors import InputError
+from ...data.files import is_dicom_file
 from ...data.volume import Volume
-from ...data.writing import write_labels
+from ...data.writing import check_grid, write_labels
 from ...segmentation.results import VolumeResult
 from ...weights.resources import sha256_of
 from ..outputs import write_text
@@ -25,6 +26,20 @@ _PROBE = 1 << 16  # bytes
 
 class DiskFull(Exception):
     """There is no room for another output: the batch cannot go on."""
+
+
+def check_formats(study: Study, volume: Volume, settings: BatchSettings) -> None:
+    """What cannot be written of a study, said before the work on it.
+
+    Raises:
+        InputError: a format cannot hold labels of this volume.
+    """
+    for kind in settings.formats:
+        check_grid(volume, Path(f"{study.name}{kind}"))
+        if kind == ".dcm" and not any(map(is_dicom_file, study.files)):
+            raise InputError(
+                f"{study.path}: is no DICOM series, to which a DICOM SEG belongs; use .seg.nrrd"
+            )
 
 
 def write_outputs(

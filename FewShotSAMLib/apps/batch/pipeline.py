@@ -19,14 +19,18 @@ from .study_worker import ReadStudy, StudyWorker
 
 @dataclass(eq=False)
 class _Item:
-    """A study on its way; its claim is held by the thread that runs the pipeline."""
+    """A study on its way; its claim is held by the thread that runs the pipeline.
+
+    Attributes:
+        started: `time.time()` when the work on it began; read_for: seconds that reading took.
+    """
 
     study: Study
     claim: ExitStack
     started: float
-    reading: Future[ReadStudy]
-    result: VolumeResult | None = None
-    writing: Future[StudyResult] | None = field(default=None)
+    read_for: float = 0.0
+    reading: Future[ReadStudy] = field(init=False)
+    writing: Future[StudyResult] | None = None
 
 
 def run_here(
@@ -92,14 +96,23 @@ class _Pipeline:
         if not claim.enter_context(self._worker.records.claimed(study.name, self._cancel)):
             claim.close()
             raise Cancelled
-        item = _Item(study, claim, time.time(), self._reader.submit(self._worker.read, study))
+        item = _Item(study, claim, time.time())
+        item.reading = self._reader.submit(self._read, item)
         self._open.append(item)
         return item
+
+    def _read(self, item: _Item) -> ReadStudy:
+        began = time.time()
+        try:
+            return self._worker.read(item.study)
+        finally:
+            item.read_for = time.time() - began
 
     def _segment(self, item: _Item) -> Callable[[], StudyResult]:
         """What the writer is to do with a study."""
         if self._cancel.is_set():
             raise Cancelled
+        item.started = time.time() - item.read_for  # its wait for the one before does not count
         try:
             read = item.reading.result()
             if read.record is not None:

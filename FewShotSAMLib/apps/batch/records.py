@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from ...weights.file_lock import locked
 from ..outputs import json_text
 
 FORMAT = 1
+LOCK = ".batch.lock"  # beside the records, held while a batch is at work in the folder
 DONE, FAILED = "done", "failed"
 
 
@@ -104,6 +106,24 @@ class Records:
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
 
+    def make_place(self) -> None:
+        """The folder, where nothing is there yet.
+
+        Raises:
+            InputError: it cannot be made or written to.
+        """
+        try:
+            self.place.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.place).close()
+        except (FileExistsError, NotADirectoryError):
+            raise InputError(
+                f"{self.folder}: a file is in the way of this folder; name another"
+            ) from None
+        except OSError as problem:
+            raise InputError(
+                f"{self.folder}: cannot be written to ({problem.strerror}); choose another folder"
+            ) from None
+
     @contextmanager
     def opened(self) -> Iterator[None]:
         """The folder for one batch at a time.
@@ -111,15 +131,10 @@ class Records:
         Raises:
             InputError: another is at work in it, or it cannot be written to.
         """
-        try:
-            self.place.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise InputError(
-                f"{self.folder}: cannot be written to ({problem.strerror}); choose another folder"
-            ) from None
+        self.make_place()
         at_once = Event()
         at_once.set()
-        with locked(self.folder / "records" / ".batch.lock", lambda: None, at_once) as free:
+        with locked(self.place / LOCK, lambda: None, at_once) as free:
             if not free:
                 raise InputError(
                     f"{self.folder}: another batch is at work in it; wait for it or choose "

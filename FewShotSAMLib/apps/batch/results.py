@@ -24,6 +24,7 @@ class StudyResult:
             failed "error" says why.
         outputs: extension -> file.
         result: the segmentation, where this process made it.
+        not_sent: why a server that was to have it has it not; "" where it has, or none was named.
     """
 
     name: str
@@ -31,6 +32,7 @@ class StudyResult:
     record: Mapping[str, Any]
     outputs: Mapping[str, Path]
     result: VolumeResult | None = None
+    not_sent: str = ""
 
     @property
     def error(self) -> str:

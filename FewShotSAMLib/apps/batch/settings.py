@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from ...data.dicom_web import check_server
 from ...data.errors import InputError
 from ...data.writing import WRITABLE
 from ...prompting.registry import DEFAULT
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from ...segmentation.segmenter import Segmenter
 
 # These say where the work is done and what is written of it, and leave the labels as they are.
-_NO_PART_OF_THE_RESULT = ("device", "allow_cpu", "formats", "seg_type", "statistics", "report")
+_NO_PART_OF_THE_RESULT = (
+    "device", "allow_cpu", "formats", "seg_type", "statistics", "report", "dicom_web",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class BatchSettings:
         formats: extensions of the segmentations to write; seg_type: of a DICOM SEG.
         statistics: "none", "first-order" or "radiomics".
         report: whether each study gets an HTML page.
+        dicom_web: address of a DICOMweb server that each study's DICOM SEG is sent to.
     """
 
     model: str = "embedded"
@@ -47,6 +51,7 @@ class BatchSettings:
     seg_type: str = "BINARY"
     statistics: str = "none"
     report: bool = False
+    dicom_web: str | None = None
 
     def __post_init__(self) -> None:
         if not self.formats:
@@ -55,6 +60,10 @@ class BatchSettings:
             if kind not in WRITABLE:
                 raise InputError(f"format {kind}: cannot be written; use {' '.join(WRITABLE)}")
         check_statistics(self.statistics)
+        if self.dicom_web is not None:
+            check_server(self.dicom_web)
+            if ".dcm" not in self.formats:
+                raise InputError("a DICOMweb server gets DICOM SEG; name .dcm among the formats")
         if self.strategy == "memory":
             from ...models.registry import check_remembers
 

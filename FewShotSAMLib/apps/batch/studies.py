@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from ...data.errors import InputError
 from ...data.files import extension
+from ...data.links import real_path
 from ..image_places import Place, find_places
+from .drawings import is_drawing
 from .names import safe_name, study_names
+from .records import LOCK
 from .study import Study
 
 LISTS = (".csv", ".json")
@@ -32,7 +35,8 @@ def find_studies(
     Args:
         inputs: images; folders, looked through to the bottom, DICOM by series; CSV or JSON lists
             with the columns `COLUMNS` (see `read_list`).
-        tell: called with a line for each DICOM series that is no stack of images.
+        tell: called with a line for what is passed over: DICOM series that are no stack of images,
+            drawings beside images, results of batches.
         series: take only the DICOM series with this UID or description (`*` and `?` stand for
             anything); files are taken in any case.
         leave_out: files and folders to pass over.
@@ -42,7 +46,10 @@ def find_studies(
     """
     lists = [path for path in inputs if extension(path) in LISTS]
     others = [path for path in inputs if path not in lists]
-    places = [p for p in find_places(others, tell, [*leave_out, *lists]) if _wanted(p, series)]
+    passed = [*leave_out, *lists]
+    passed += _results(others, tell, {real_path(path) for path in leave_out})
+    places = [p for p in find_places(others, tell, passed) if _wanted(p, series)]
+    places = [place for place in places if not _left_out(place, tell)]
     studies = [
         Study(name, place.path, place.files, place.series)
         for name, place in zip(study_names(places), places, strict=True)
@@ -53,6 +60,26 @@ def find_studies(
         raise InputError(f"{', '.join(map(str, inputs))}: no image or DICOM series is there")
     _check_names(studies)
     return studies
+
+
+def _results(
+    inputs: Iterable[Path], tell: Callable[[str], None], known: Container[Path]
+) -> Iterator[Path]:
+    """Folders of batches among folders of images; of `known` ones nothing is told."""
+    for root in inputs:
+        for lock in sorted(root.rglob(f"records/{LOCK}")) if root.is_dir() else ():
+            folder = lock.parent.parent
+            if real_path(folder) not in known:
+                tell(f"left out: {folder}: results of a batch")
+            yield from folder.iterdir()  # the folder itself may be the input
+
+
+def _left_out(place: Place, tell: Callable[[str], None]) -> bool:
+    """Whether it is a drawing in a folder, which is told."""
+    if place.series or place.path == place.root or not is_drawing(place.path, place.root):
+        return False
+    tell(f"left out: {place.path}: a drawing by its name and content; name the file to take it")
+    return True
 
 
 def _wanted(place: Place, series: str | None) -> bool:

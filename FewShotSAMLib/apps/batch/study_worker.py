@@ -20,7 +20,7 @@ from ...segmentation.results import ProgressCallback, VolumeResult
 from ...version import __version__
 from ..report.summary import label_volumes
 from .fingerprint import input_hash, study_key
-from .outputs_of_study import write_outputs, write_record
+from .outputs_of_study import check_formats, write_outputs, write_record
 from .plan import Plan
 from .records import DONE, FAILED
 from .statistics import statistics
@@ -80,7 +80,7 @@ class StudyWorker:
         """The study's image and supports; only its record, where it is done already.
 
         Raises:
-            InputError, OSError: they cannot be read.
+            InputError, OSError: they cannot be read, or not written as the settings ask.
         """
         content = input_hash(study.files)
         key = study_key(self.plan.run, study, content)
@@ -88,6 +88,7 @@ class StudyWorker:
         if self.records.is_done(record, key, self.plan.settings.kinds) and self._counted(record):
             return ReadStudy(study, content, key, None, (), record)
         volume = study.read(self.plan.settings)
+        check_formats(study, volume, self.plan.settings)
         supports = [self._support(path) for path in study.supports or self.plan.supports]
         supports += study.drawn_support(volume)
         return ReadStudy(study, content, key, volume, tuple(supports))

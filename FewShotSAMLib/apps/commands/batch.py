@@ -46,11 +46,12 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help="where to write, made if needed; what lies there and is done is not done again",
     )  # fmt: skip
     parser.add_argument(
-        "--formats", nargs="+", default=[".seg.nrrd"], metavar="EXT",
+        "--formats", type=_ending, nargs="+", default=[".seg.nrrd"], metavar="EXT",
         help="of the segmentations: .seg.nrrd, .nii.gz, .nrrd, .mha, .dcm (DICOM SEG, for DICOM "
         "series) (default: .seg.nrrd)",
     )  # fmt: skip
     options.add_seg_type(parser)
+    options.add_dicom_web(parser)
     parser.add_argument("--report", action="store_true", help="write a page with pictures of each")
     parser.add_argument(
         "--statistics", choices=STATISTICS, default="none",
@@ -64,13 +65,22 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 def _add_machines(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("more than one process (needs pip install fewshotsam[batch])")
     group.add_argument(
-        "--workers", type=int, default=1, metavar="N",
+        "--workers", type=options.positive_int, default=1, metavar="N",
         help="processes on this machine, each with a GPU or a share of the CPU (default: 1)",
     )  # fmt: skip
     group.add_argument(
         "--scheduler", metavar="tcp://HOST:PORT",
         help="a Dask scheduler whose workers see the same files",
     )  # fmt: skip
+
+
+def _ending(text: str) -> str:
+    """A file's ending. Inputs after it are told apart from it, where a person forgot the order."""
+    if text.startswith("."):
+        return text.lower()
+    raise argparse.ArgumentTypeError(
+        f"{text} does not begin with a dot as .nii.gz does; inputs go in front of --formats"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -111,14 +121,24 @@ def _conclude(args: argparse.Namespace, found: Sequence[StudyResult]) -> int:
     from ..outputs import print_json
 
     count = Counter(one.status for one in found)
+    unsent = sum(bool(one.not_sent) for one in found)
     if args.json:
-        studies = [{"study": o.name, "status": o.status, "error": o.error} for o in found]
-        print_json({"output": args.output, **_counts(count), "studies": studies})
+        print_json({
+            "output": args.output, **_counts(count), "not_sent": unsent,
+            "studies": [_plain(one) for one in found],
+        })  # fmt: skip
     else:
-        said = _counts(count)
-        print(", ".join(f"{number} {status}" for status, number in said.items()))
+        said = [f"{number} {status}" for status, number in _counts(count).items()]
+        said += [f"{unsent} not sent to {args.dicom_web}"] * bool(args.dicom_web)
+        print(", ".join(said))
         print(f"wrote {args.output / CSV}, what most needs a look first")
-    return SOME_FAILED if count["failed"] else 0
+    return SOME_FAILED if count["failed"] or unsent else 0
+
+
+def _plain(one: StudyResult) -> dict[str, str]:
+    return {
+        "study": one.name, "status": one.status, "error": one.error, "not_sent": one.not_sent,
+    }  # fmt: skip
 
 
 def _counts(count: Counter[str]) -> dict[str, int]:
@@ -153,13 +173,16 @@ def _supports(args: argparse.Namespace) -> list[Support]:
 
 
 def _dry_run(batch: Batch) -> int:
-    done = batch.done()
+    done, unsent = batch.done(), batch.unsent()
     for line in batch.other_settings():
         print(line)
     for study in batch.studies:
         state = "done already" if study.name in done else "to do"
+        if study.name in done & unsent:
+            state = "to send"
         print(f"{state:<12}  {study.name}  {study.path}  {study.series}".rstrip())
-    print(f"{len(batch.studies)} studies, {len(batch.studies) - len(done)} to do")
+    sends = f", {len(done & unsent)} to send" if batch.plan.settings.dicom_web else ""
+    print(f"{len(batch.studies)} studies, {len(batch.studies) - len(done)} to do{sends}")
     return 0
 
 
@@ -187,6 +210,7 @@ class _Bar:
     def __init__(self, batch: Batch) -> None:
         from tqdm import tqdm
 
+        self._server = batch.plan.settings.dicom_web
         quiet = 0.1 if sys.stderr.isatty() else 5.0
         self._bar = tqdm(
             total=len(batch.studies), desc="studies", unit="study", smoothing=0, file=sys.stderr,
@@ -207,4 +231,6 @@ class _Bar:
             self._bar.initial += 1  # took no time, so it says nothing of the time left
         if one.error:
             tell(f"failed: {one.name}: {one.error}")
+        if one.not_sent:
+            tell(f"done, but not sent: {one.name}: {self._server} {one.not_sent}")
         self._bar.update()

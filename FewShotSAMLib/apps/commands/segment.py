@@ -37,12 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ".nii, .nrrd, .mha, .dcm (DICOM SEG, for a DICOM series), or .png for a single slice",
     )
     options.add_seg_type(parser)
-    parser.add_argument(
-        "--dicom-web",
-        metavar="URL",
-        help="send the DICOM SEG to this DICOMweb server too, such as https://host/dicom-web "
-        "(needs pip install fewshotsam[dicomweb])",
-    )
+    options.add_dicom_web(parser)
     options.add_support_options(parser)
     options.add_model_options(parser)
     _add_extent(parser)

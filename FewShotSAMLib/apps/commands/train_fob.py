@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import options
+
 if TYPE_CHECKING:
     import torch
 
@@ -73,7 +75,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--steps", type=_positive_int, metavar="N",
+        "--steps", type=options.positive_int, metavar="N",
         help="length of the training (default: 39000 as published, 1500 for embedded)",
     )
     parser.add_argument(
@@ -84,7 +86,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="first learning rate (default: 1e-4 as published, 1e-3 for embedded)",
     )
     parser.add_argument(
-        "--checked", type=_positive_int, metavar="N",
+        "--checked", type=options.positive_int, metavar="N",
         help="held-out pairs of slices to measure by (default: 24; 8 as published on a CPU)",
     )
     parser.add_argument(
@@ -299,12 +301,5 @@ def _command(args: argparse.Namespace) -> str:
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
     return value

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_abdomens import LIVER, marked
 from stow_server import storing
-from written_dicom import phantom, write_slices
+from written_dicom import STUDY, phantom, write_slices
 
 from FewShotSAMLib import InputError, Segment, read_labels, read_volume, write_labels
 from FewShotSAMLib.apps.main import main
@@ -21,13 +21,6 @@ from FewShotSAMLib.phantom.abdomen import abdomen
 
 pytest.importorskip("highdicom", reason="the extra `dicomweb` brings highdicom")
 pytest.importorskip("dicomweb_client", reason="the extra `dicomweb` brings dicomweb-client")
-
-# What a SEG takes over from its series.
-STUDY = {
-    **dict.fromkeys(("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"), ""),
-    **dict.fromkeys(("AccessionNumber", "ReferringPhysicianName", "StudyID"), ""),
-    "SeriesNumber": 4, "FrameOfReferenceUID": "1.2.3.4",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

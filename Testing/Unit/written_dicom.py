@@ -15,6 +15,13 @@ from pydicom.uid import (
 
 from FewShotSAMLib.data.volume import Volume
 
+# Tags that a DICOM SEG takes over from its series.
+STUDY = {
+    **dict.fromkeys(("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"), ""),
+    **dict.fromkeys(("AccessionNumber", "ReferringPhysicianName", "StudyID"), ""),
+    "SeriesNumber": 4, "FrameOfReferenceUID": "1.2.3.4",
+}  # fmt: skip
+
 
 def phantom(shape=(9, 24, 20), spacing=(2.0, 2.0, 4.0), seed=0, **place) -> Volume:
     """Noise of Hounsfield units with air around it."""
