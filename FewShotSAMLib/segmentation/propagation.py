@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -271,12 +270,11 @@ def _carry(work: Work, fronts: list[Front]) -> Tensor:
     pairs = sorted(wanted - work.fields.keys())
     if pairs:
         sources, targets = (
-            torch.stack([work.slices.picture(pair[n]) for pair in pairs]).cpu().numpy()
-            for n in (0, 1)
+            torch.stack([work.slices.picture(pair[n]) for pair in pairs]) for n in (0, 1)
         )
         work.fields.update(zip(pairs, register(targets, sources), strict=True))
-    carried = [
-        warp(f.logits.cpu().numpy()[None], work.fields[f.index, f.index + f.step])[0]
-        for f in fronts
-    ]
-    return torch.from_numpy(np.stack(carried)).to(work.device)
+    carried = torch.stack([f.logits for f in fronts])
+    for pair in wanted:
+        rows = [n for n, f in enumerate(fronts) if (f.index, f.index + f.step) == pair]
+        carried[rows] = warp(carried[rows], work.fields[pair])
+    return carried

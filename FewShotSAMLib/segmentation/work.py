@@ -62,7 +62,7 @@ class Work:
     assume_present: bool = False
     priors: Mapping[int, Prior] = field(default_factory=dict)
     excluded: Excluded | None = None
-    fields: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    fields: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
