@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..prompting.encoded_slices import EncodedSlices
-from ..prompting.interfaces import Kept, Near, Proposal
+from ..prompting.interfaces import Kept, Near, Proposal, Question
 from .finding.expected import dice_of, overlaps, within_reach
 from .finding.prior import Prior
 from .found import Found, Masks, Signals, resized
@@ -205,13 +205,13 @@ def _propose(
     p: PropagationParameters,
 ) -> list[Proposal]:
     """What the method says of each front's next slice, which `rows` finds in `encoded`."""
-    return [
-        work.propose(
-            front.structure, encoded.select(slice(row, row + 1)), [front.index + front.step],
-            Near(within_reach(mask[None] > 0, p.reach)[0], front.memory, p.memory),
-        )
-        for front, row, mask in zip(fronts, rows, carried, strict=True)
+    places = within_reach(carried > 0, p.reach)
+    alone = [encoded.select(slice(row, row + 1)) for row in range(len(encoded))]
+    questions = [
+        Question(alone[row], front.structure.kept, Near(place, front.memory, p.memory))
+        for front, row, place in zip(fronts, rows, places, strict=True)
     ]
+    return work.propose_all(questions, [[front.index + front.step] for front in fronts])
 
 
 def _decode(

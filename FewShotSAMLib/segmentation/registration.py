@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -186,16 +187,24 @@ def _smooth(maps: Tensor, sigma: float) -> Tensor:
     """Gaussian smoothing of (P, C, h, w), the border replicated."""
     if sigma <= 0:
         return maps
+    # Shifted pictures added up: several times faster than a convolution with so few weights.
+    first, *others = _bell(sigma)
+    radius = len(others) // 2
+    for along, sides in ((3, (radius, radius, 0, 0)), (2, (0, 0, radius, radius))):
+        size = maps.shape[along]
+        padded = functional.pad(maps, sides, mode="replicate")
+        maps = padded.narrow(along, 0, size) * first
+        for start, weight in enumerate(others, 1):
+            maps.add_(padded.narrow(along, start, size), alpha=weight)
+    return maps
+
+
+@lru_cache(maxsize=16)
+def _bell(sigma: float) -> tuple[float, ...]:
+    """The weights of a Gaussian at whole pixels, to 2.5 sigma on either side; their sum is 1."""
     radius = max(1, math.ceil(2.5 * sigma))
-    offsets = torch.arange(-radius, radius + 1, dtype=maps.dtype, device=maps.device)
-    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    single = maps.flatten(0, 1)[:, None]
-    single = functional.pad(single, (radius, radius, 0, 0), mode="replicate")
-    single = functional.conv2d(single, kernel.view(1, 1, 1, -1))
-    single = functional.pad(single, (0, 0, radius, radius), mode="replicate")
-    single = functional.conv2d(single, kernel.view(1, 1, -1, 1))
-    return single[:, 0].unflatten(0, maps.shape[:2])
+    weights = torch.exp(-(torch.arange(-radius, radius + 1.0) ** 2) / (2 * sigma**2))
+    return tuple((weights / weights.sum()).tolist())
 
 
 def _scaled(field: Tensor, ratio: tuple[float, float]) -> Tensor:
