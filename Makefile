@@ -24,7 +24,7 @@ demo: $(DEMO)
 	$(BIN)/fewshotsam demo --out demo
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: $(TESTED)
 	$(BIN)/python -m ruff check .

@@ -17,6 +17,7 @@ _HOME_OF = {
     "Support": "FewShotSAMLib.data.support",
     "Volume": "FewShotSAMLib.data.volume",
     "load_segmenter": "FewShotSAMLib.segmentation.segmenter",
+    "next_to_mark": "FewShotSAMLib.segmentation.next_mark",
     "read_labels": "FewShotSAMLib.data.reading",
     "read_volume": "FewShotSAMLib.data.reading",
     "segment_many": "FewShotSAMLib.apps.batch.many",
@@ -31,6 +32,7 @@ __all__ = [
     "Volume",
     "__version__",
     "load_segmenter",
+    "next_to_mark",
     "read_labels",
     "read_volume",
     "segment_many",
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from .data.support import Support
     from .data.volume import Segment, Volume
     from .data.writing import write_labels, write_volume
+    from .segmentation.next_mark import next_to_mark
     from .segmentation.segmenter import load_segmenter
 
 

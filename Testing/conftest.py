@@ -25,3 +25,9 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the real images in ../shared/data, which are not here")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests begin first: no process is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

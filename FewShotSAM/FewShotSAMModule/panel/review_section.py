@@ -39,6 +39,7 @@ class ReviewSection:
         strip.connect("cellClicked(int,int)", lambda _row, column: self._go_to_cell(column))
         ui.previousDoubtfulButton.connect("clicked(bool)", lambda _: self._step(-1))
         ui.nextDoubtfulButton.connect("clicked(bool)", lambda _: self._step(1))
+        ui.nextMarkButton.connect("clicked(bool)", lambda _: self._show_next_mark())
         ui.acceptSliceButton.connect("clicked(bool)", lambda _: self._decide(ACCEPTED))
         ui.rejectSliceButton.connect("clicked(bool)", lambda _: self._decide(REJECTED))
         review.changed = self._fill_strip
@@ -90,6 +91,17 @@ class ReviewSection:
         target = self._kept.review.next_doubtful(here, step)
         if target is not None:
             self._go_to(target)
+
+    def _show_next_mark(self) -> None:
+        target = self._kept.review.next_to_mark
+        if target is None:
+            self._context.say(_("Nothing was found that could be marked in more slices."))
+            return
+        self._go_to(target)
+        self._context.say(
+            _("Slice {index} promises most: paint it, or correct its result and add it to the "
+              "marked slices, then segment again.").format(index=target)
+        )
 
     def _go_to(self, index: int) -> None:
         axis = self._kept.review.array_axis

@@ -167,6 +167,7 @@ def _review_enabled(facts: Facts, idle: bool, ready: bool) -> dict[str, bool]:
         "reviewStrip": facts.reviewed,
         "previousDoubtfulButton": review and facts.doubtful > 0,
         "nextDoubtfulButton": review and facts.doubtful > 0,
+        "nextMarkButton": review,
         "acceptSliceButton": review and here and facts.decision != "accepted",
         "rejectSliceButton": review and here and facts.decision != "rejected",
         "showPromptsBox": ready and here,

@@ -29,6 +29,7 @@ class Judged:
     score: float
     present: bool
     source: str
+    area_mm2: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,14 @@ class Review:
             return next((index for index in doubtful if index > current), doubtful[0])
         return next((index for index in reversed(doubtful) if index < current), doubtful[-1])
 
+    @property
+    def next_to_mark(self) -> int | None:
+        """The slice whose marking promises most; None where nothing was found."""
+        from FewShotSAMLib.segmentation.next_mark import next_to_mark
+
+        entries = [entry for index in self.slices for entry in self.entries(index)]
+        return next_to_mark(entries)
+
     def text(self, index: int) -> str:
         """What is known of a slice in one line."""
         entries = self.entries(index)
@@ -192,7 +201,8 @@ class Review:
                 "doubtful_below": self.doubtful_below,
                 "names": {str(label): name for label, name in self.names.items()},
                 "slices": [
-                    [e.index, e.label, round(float(e.score), 4), bool(e.present), e.source]
+                    [e.index, e.label, round(float(e.score), 4), bool(e.present), e.source,
+                     round(float(e.area_mm2), 2)]
                     for index in self.slices
                     for e in self.entries(index)
                 ],
@@ -259,7 +269,10 @@ class Review:
 def judged(results: Iterable[Any]) -> list[Judged]:
     """The library's `SliceResult` objects as plain values."""
     return [
-        Judged(int(r.index), int(r.label), float(r.score), bool(r.present), str(r.source))
+        Judged(
+            int(r.index), int(r.label), float(r.score), bool(r.present), str(r.source),
+            float(r.area_mm2),
+        )
         for r in results
     ]
 

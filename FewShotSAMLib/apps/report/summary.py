@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...segmentation.next_mark import next_to_mark
 from ...segmentation.results import DOUBTFUL, FOUND, NOT_FOUND, SliceResult, VolumeResult
 from ..option_names import in_options
 from .review_need import review_need
@@ -15,7 +16,7 @@ from .review_need import review_need
 def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:
     """Of each label its value, name, voxels, volume in ml, the slices it was found on, the mean of
     their scores (NaN where there are none), how sure it is as a whole, and which slices want a
-    person's look."""
+    person's look, and which one is best marked next (None where there is none)."""
     labels = result.labels
     counts = np.bincount(labels.voxels.ravel(), minlength=max(result.names, default=0) + 1)
     millilitres = float(np.prod(labels.spacing)) / 1000.0
@@ -34,6 +35,7 @@ def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:
                 "confidence": need.confidence,
                 "state": need.state,
                 "look_at": list(need.look_at),
+                "mark_next": next_to_mark(result.slices, label),
             }
         )
     return rows
@@ -44,6 +46,7 @@ def summary(result: VolumeResult) -> dict[str, Any]:
     return {
         "labels": label_volumes(result),
         "slices": [_plain(one) for one in result.slices],
+        "mark_next": next_to_mark(result.slices),
         "axis": result.axis,
         "method": result.method,
         "strategy": result.strategy,
@@ -54,6 +57,12 @@ def summary(result: VolumeResult) -> dict[str, Any]:
         "notes": [in_options(note) for note in result.notes],
         "seconds": {stage: round(float(t), 3) for stage, t in result.seconds.items()},
     }
+
+
+def _wants_more(result: VolumeResult) -> bool:
+    """Whether any slice or structure is in doubt."""
+    needs = [review_need(result, label) for label in result.names]
+    return any(need.look_at or need.state != FOUND for need in needs)
 
 
 def doubts(result: VolumeResult) -> list[str]:
@@ -93,6 +102,8 @@ def print_summary(result: VolumeResult) -> None:
             f"{row['label']:>5}  {row['name']:<20} {row['volume_ml']:>9.1f} ml "
             f"{row['slices']:>7} {score:>6}"
         )
+    if (place := next_to_mark(result.slices)) is not None and _wants_more(result):
+        print(f"to make it better, mark {result.axis} slice {place} next")
     seconds = sum(result.seconds.values())
     print(
         f"{result.strategy} with {result.method} and model {result.model.name} "

@@ -29,10 +29,13 @@ def widgets(scene, monkeypatch):
 
 @pytest.fixture
 def abdomen(widgets):
-    """The volume and the segmentation node: four organs painted on one axial slice."""
+    """The volume and the segmentation node: two organs painted on one axial slice."""
     from FewShotSAMModule.scene import sample_data
 
-    return sample_data.add_generated_abdomen((16, 96, 96), (3.3, 3.3, 12.5))
+    volume, painted = sample_data.add_generated_abdomen((16, 96, 96), (3.3, 3.3, 12.5))
+    for further in ("Segment_3", "Segment_4"):
+        painted.GetSegmentation().RemoveSegment(further)
+    return volume, painted
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from panel_driver import finish, segmentations, settle, slicer
 from FewShotSAMLib import read_labels, write_volume
 from FewShotSAMLib.phantom.abdomen import abdomen as generated
 
+pytestmark = pytest.mark.slow
 SMALL = {"shape": (8, 64, 64), "spacing": (5.2, 5.2, 25.0)}
 
 
@@ -52,7 +53,7 @@ def test_volumes_of_the_scene_each_get_a_segmentation(panel, another):
     assert finish(panel) == "1 of 1 volumes are segmented."
     assert len(segmentations()) == before + 1
     made = next(one for one in segmentations() if one.GetName().startswith("another"))
-    assert made.GetSegmentation().GetNumberOfSegments() == 4
+    assert made.GetSegmentation().GetNumberOfSegments() == 2
 
 
 def test_a_volume_that_goes_leaves_the_list(panel, another):

@@ -100,7 +100,7 @@ def test_nothing_changes_under_a_running_job(job):
 def test_review_needs_a_result():
     review = {
         "previousDoubtfulButton", "nextDoubtfulButton", "acceptSliceButton", "rejectSliceButton",
-        "addSupportButton",
+        "addSupportButton", "nextMarkButton",
     }  # fmt: skip
     assert not any(panel_state(READY).enabled[name] for name in review)
     reviewed = replace(READY, reviewed=True, doubtful=2)

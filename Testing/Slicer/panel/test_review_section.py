@@ -24,7 +24,7 @@ from panel_driver import (
 def test_segment_review_reject_accept_and_undo(panel):
     ui, before = panel.ui, len(segmentations())
     assert ui.segmentVolumeButton.enabled
-    assert ui.structuresList.count == 4
+    assert ui.structuresList.count == 2
     ui.segmentVolumeButton.click()
     assert not ui.segmentVolumeButton.enabled
     assert not ui.cancelButton.isHidden()
@@ -33,7 +33,7 @@ def test_segment_review_reject_accept_and_undo(panel):
     assert len(segmentations()) == before + 1
     assert ui.reviewStrip.columnCount == 16
     labels = found(panel)
-    assert len(np.unique(labels)) == 5
+    assert len(np.unique(labels)) == 3
 
     k = int(np.argmax((labels > 0).sum(axis=(1, 2))))
     show(panel, k)
@@ -80,7 +80,7 @@ def test_it_needs_a_context_and_a_review(widgets, abdomen):
     section = part("review_section").ReviewSection(context, kept)
     section.follow(None)
     assert widgets.reviewText.text == "Nothing to review yet"
-    entries = [Judged(n, 1, 0.9 if n != 3 else 0.1, True, "propagated") for n in range(16)]
+    entries = [Judged(n, 1, 0.9 if n != 3 else 0.1, True, "propagated", 80.0) for n in range(16)]
     kept.segment_ids = ids
     kept.show(painted, Review(entries, {1: "liver"}, 0))
     assert widgets.reviewStrip.columnCount == 16
@@ -105,6 +105,10 @@ def test_it_needs_a_context_and_a_review(widgets, abdomen):
     context.view = {0: view}.get
     widgets.nextDoubtfulButton.click()
     assert slice_shown(volume, 0, view) == 3
+    widgets.nextMarkButton.click()
+    target = kept.review.next_to_mark
+    assert slice_shown(volume, 0, view) == target and target not in (None, k)
+    assert said[-1].startswith(f"Slice {target} promises most: ")
 
 
 def colours_of(strip, column):

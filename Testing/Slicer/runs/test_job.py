@@ -22,6 +22,7 @@ from FewShotSAMLib.phantom.abdomen import Phantom, abdomen
 from FewShotSAMLib.prompting.point_prompts import PointPrompts
 from FewShotSAMLib.segmentation.results import Cancelled
 
+pytestmark = pytest.mark.slow
 SMALL = {"shape": (8, 64, 64), "spacing": (5.2, 5.2, 25.0)}
 MODEL = {"device": "cpu"}
 LIVER = 1

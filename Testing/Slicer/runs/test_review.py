@@ -145,5 +145,5 @@ def test_takes_the_library_s_results():
     from FewShotSAMLib.segmentation.results import SliceResult
 
     result = SliceResult(4, 2, None, 0.5, True, 120.0, "prompted")
-    assert judged([result]) == [Judged(4, 2, 0.5, True, "prompted")]
+    assert judged([result]) == [Judged(4, 2, 0.5, True, "prompted", 120.0)]
     assert Review.of([result], NAMES, 1).doubtful == (4,)

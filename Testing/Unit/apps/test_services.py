@@ -17,6 +17,7 @@ from FewShotSAMLib import Support, write_volume
 from FewShotSAMLib.apps.interrupts import answering
 from FewShotSAMLib.phantom.abdomen import abdomen
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
 posix = pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes the streams")
 

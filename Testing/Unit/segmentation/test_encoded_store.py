@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -11,6 +13,7 @@ from small_abdomens import LIVER, marked
 from FewShotSAMLib.models.interfaces import Embeddings
 from FewShotSAMLib.prompting.encoded_slices import EncodedSlices
 from FewShotSAMLib.segmentation.encoded_store import EncodedStore
+from FewShotSAMLib.segmentation.segmenter import Segmenter
 
 
 def encode(images: torch.Tensor) -> EncodedSlices:
@@ -54,6 +57,8 @@ def test_one_more_marked_slice_costs_no_encoding(segmenter, patient, monkeypatch
         return embed(images)
 
     monkeypatch.setattr(segmenter.encoders.model, "embed", counted)
+    fresh = replace(segmenter.encoders, store=EncodedStore())  # other tests saw this patient
+    segmenter = Segmenter(fresh, segmenter.device)
     supports = [marked(patient, LIVER, index=index) for index in (3, 5)]
     first = segmenter.segment(patient.image, supports[:1], range=(1, 6))
     assert 0 < sum(calls) <= 6, "each slice once, the marked one too"

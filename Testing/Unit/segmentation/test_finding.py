@@ -16,6 +16,7 @@ from FewShotSAMLib.segmentation.finding.extent import extended_marks
 from FewShotSAMLib.segmentation.finding.reverse import reverse_dice
 from FewShotSAMLib.segmentation.results import Cancelled
 
+pytestmark = pytest.mark.slow
 SIZE = {"shape": (20, 128, 128), "spacing": (2.5, 2.5, 10.0)}
 LIVER, RIGHT_KIDNEY, LEFT_KIDNEY, SPLEEN = 1, 2, 3, 4
 

@@ -20,17 +20,19 @@ sys.path.append(str(ROOT / "Testing" / "Benchmarks"))
 
 from batch_kills import done_times, killed_and_resumed  # noqa: E402
 
+STUDIES = 3
+
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes") / "in"
-    write_studies(folder, 4)
+    write_studies(folder, STUDIES)
     return folder
 
 
 def test_killed_and_started_again(studies, tmp_path):
     counts = killed_and_resumed(studies, tmp_path / "out", 2)
-    assert counts == sorted(counts) and counts[-1] == 4
+    assert counts == sorted(counts) and counts[-1] == STUDIES
 
 
 def test_exit_status_and_lists(studies, tmp_path):
@@ -87,7 +89,7 @@ def test_a_killed_worker_is_replaced(studies, tmp_path):
     workers[0].kill()
     printed, said = process.communicate()
     assert process.returncode == 0, said.decode("utf-8", "replace")
-    assert len(done_times(out)) == 4, printed
+    assert len(done_times(out)) == STUDIES, printed
 
 
 @pytest.mark.slow
@@ -131,14 +133,14 @@ def test_a_scheduler_that_is_restarted(studies, tmp_path):
         machines = start_machines(address, port, tmp_path)
         _, said = client.communicate()
         assert client.returncode == 0, said.decode("utf-8", "replace")
-        assert len(done_times(out)) == 4
+        assert len(done_times(out)) == STUDIES
 
         shutil.rmtree(out)
         client = subprocess.Popen(batch_command(studies, *options), cwd=ROOT)
         wait_until(lambda: any(out.glob("records/*.partial")))
         client.kill()
         client.wait()
-        wait_until(lambda: len(done_times(out)) == 4)
+        wait_until(lambda: len(done_times(out)) == STUDIES)
     finally:
         stop(machines)
 
