@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 
 from ..segmentation.registration import NeighbourFields
 
@@ -36,7 +37,8 @@ def carry_outwards(
     for step in (1, -1):
         last = index
         while 0 <= last + step < slices:
-            now = fields.carry(carried[last][None], last, last + step)[0]
+            maps = torch.from_numpy(carried[last])[None].to(fields.upwards.device)
+            now = fields.carry(maps, last, last + step)[0].cpu().numpy()
             if goes_on is not None and not goes_on(last + step, now):
                 break
             carried[last + step] = now
@@ -61,7 +63,8 @@ def simpleitk_fields(
     pairs = list(zip(small, small[1:], strict=False))
     upwards = [_demons(above, below, iterations, smoothing) for below, above in pairs]
     downwards = [_demons(below, above, iterations, smoothing) for below, above in pairs]
-    return NeighbourFields(np.stack(upwards), np.stack(downwards), slices.shape[1:3])
+    both = (torch.from_numpy(np.stack(each)) for each in (upwards, downwards))
+    return NeighbourFields(*both, slices.shape[1:3])
 
 
 def _shrink(image: sitk.Image, factor: int) -> sitk.Image:

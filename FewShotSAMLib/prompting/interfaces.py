@@ -74,6 +74,15 @@ class Near:
 
 
 @dataclass(frozen=True, eq=False)
+class Question:
+    """One structure in N slices, as `PromptMethod.propose` is asked for it."""
+
+    encoded: EncodedSlices
+    kept: Sequence[Kept]
+    near: Near | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Proposal:
     """What a method says of one structure in N slices.
 
@@ -142,6 +151,15 @@ class PromptMethod(Protocol):
             kept: of the structure's marked slices, at least one.
             near: what the neighbouring slice says, where the structure is being followed.
         """
+        ...
+
+
+@runtime_checkable
+class BatchedMethod(Protocol):
+    """A `PromptMethod` that is quicker with several structures together than one by one."""
+
+    def propose_all(self, questions: Sequence[Question]) -> list[Proposal]:
+        """What `propose` says to each question; no answer depends on the other questions."""
         ...
 
 

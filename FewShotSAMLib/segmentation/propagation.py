@@ -16,12 +16,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..prompting.encoded_slices import EncodedSlices
-from ..prompting.interfaces import Kept, Near, Proposal
+from ..prompting.interfaces import Kept, Near, Proposal, Question
 from .finding.expected import dice_of, overlaps, within_reach
 from .finding.prior import Prior
 from .found import Found, Masks, Signals, resized
@@ -206,13 +205,13 @@ def _propose(
     p: PropagationParameters,
 ) -> list[Proposal]:
     """What the method says of each front's next slice, which `rows` finds in `encoded`."""
-    return [
-        work.propose(
-            front.structure, encoded.select(slice(row, row + 1)), [front.index + front.step],
-            Near(within_reach(mask[None] > 0, p.reach)[0], front.memory, p.memory),
-        )
-        for front, row, mask in zip(fronts, rows, carried, strict=True)
+    places = within_reach(carried > 0, p.reach)
+    alone = [encoded.select(slice(row, row + 1)) for row in range(len(encoded))]
+    questions = [
+        Question(alone[row], front.structure.kept, Near(place, front.memory, p.memory))
+        for front, row, place in zip(fronts, rows, places, strict=True)
     ]
+    return work.propose_all(questions, [[front.index + front.step] for front in fronts])
 
 
 def _decode(
@@ -271,12 +270,11 @@ def _carry(work: Work, fronts: list[Front]) -> Tensor:
     pairs = sorted(wanted - work.fields.keys())
     if pairs:
         sources, targets = (
-            torch.stack([work.slices.picture(pair[n]) for pair in pairs]).cpu().numpy()
-            for n in (0, 1)
+            torch.stack([work.slices.picture(pair[n]) for pair in pairs]) for n in (0, 1)
         )
         work.fields.update(zip(pairs, register(targets, sources), strict=True))
-    carried = [
-        warp(f.logits.cpu().numpy()[None], work.fields[f.index, f.index + f.step])[0]
-        for f in fronts
-    ]
-    return torch.from_numpy(np.stack(carried)).to(work.device)
+    carried = torch.stack([f.logits for f in fronts])
+    for pair in wanted:
+        rows = [n for n, f in enumerate(fronts) if (f.index, f.index + f.step) == pair]
+        carried[rows] = warp(carried[rows], work.fields[pair])
+    return carried

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.frames import SliceFrame
 from ..data.intensity import normalise
 from ..prompting.encoded_slices import EncodedSlices
-from ..prompting.interfaces import Near, PromptMethod, Proposal
+from ..prompting.interfaces import BatchedMethod, Near, PromptMethod, Proposal, Question
 from ..prompting.point_prompts import PointPrompts
 from .encoding import SliceEncoder
 from .exclusion import Excluded
@@ -62,7 +62,7 @@ class Work:
     assume_present: bool = False
     priors: Mapping[int, Prior] = field(default_factory=dict)
     excluded: Excluded | None = None
-    fields: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    fields: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -86,11 +86,28 @@ class Work:
     ) -> Proposal:
         """What the method says of a structure in the slices `indices`, which are `encoded`; what is
         excluded bounds it."""
+        return self.propose_all([Question(encoded, structure.kept, near)], [indices])[0]
+
+    def propose_all(
+        self, questions: Sequence[Question], indices: Sequence[Sequence[int]]
+    ) -> list[Proposal]:
+        """The same of several structures, each in slices of its own."""
         if self.excluded is None:
-            return self.method.propose(encoded, structure.kept, near)
-        free = self.excluded.near(near, indices)
-        proposal = self.method.propose(encoded, structure.kept, free)
-        return self.excluded.bounded(proposal, indices, near)
+            return self._proposed(questions)
+        bounds = self.excluded
+        free = [
+            replace(asked, near=bounds.near(asked.near, here))
+            for asked, here in zip(questions, indices, strict=True)
+        ]
+        return [
+            bounds.bounded(proposal, here, asked.near)
+            for proposal, here, asked in zip(self._proposed(free), indices, questions, strict=True)
+        ]
+
+    def _proposed(self, questions: Sequence[Question]) -> list[Proposal]:
+        if isinstance(self.method, BatchedMethod):
+            return self.method.propose_all(questions)
+        return [self.method.propose(asked.encoded, asked.kept, asked.near) for asked in questions]
 
     def outside(self, logits: Tensor, indices: Sequence[int]) -> Tensor:
         """Logits (N, m, m) of slices, negative where something is excluded."""

@@ -27,8 +27,8 @@ from registration_baseline import (  # noqa: E402
     CT_ORGANS,
     MR_ORGANS,
     ct_case,
-    grey_slices,
     mr_cases,
+    registered,
 )
 from registration_baseline import segment as carry_only  # noqa: E402
 
@@ -43,7 +43,6 @@ from FewShotSAMLib.evaluation.protocol import (  # noqa: E402
 )
 from FewShotSAMLib.evaluation.tables import build_table  # noqa: E402
 from FewShotSAMLib.prompting.point_prompts import PointPrompts  # noqa: E402
-from FewShotSAMLib.segmentation.registration import neighbour_fields  # noqa: E402
 from FewShotSAMLib.segmentation.segmenter import Segmenter, load_segmenter  # noqa: E402
 from FewShotSAMLib.segmentation.slices import decode  # noqa: E402
 
@@ -109,7 +108,7 @@ def same_patient(segmenter: Segmenter, cases: Sequence[Case], organs: dict[int, 
     name = cases[0].name.split()[0]
     scores = evaluate_same_patient(cases, organs, partial(whole_volume, segmenter))
     show(f"{name}, one middle slice, embedded", scores, ("whole", "given"))
-    fields = {case.name: neighbour_fields(grey_slices(case)) for case in cases}
+    fields = {case.name: registered(case) for case in cases}
     for stop, rule in ((True, "ending by grey levels"), (False, "never ending")):
         run = partial(carry_only, fields=fields, stop=stop)
         scores = evaluate_same_patient(cases, organs, run)

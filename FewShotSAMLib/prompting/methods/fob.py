@@ -20,7 +20,7 @@ from ..encoded_slices import EncodedSlices
 from ..fob import FobSupport
 from ..fob_slices import FobSliceAnswer, FobSlices
 from ..fusion import with_background
-from ..interfaces import MethodBuilder, MethodSettings, Near, Proposal, SliceSpace
+from ..interfaces import MethodBuilder, MethodSettings, Near, Proposal, Question, SliceSpace
 from ..mask_parameters import MaskParameters
 from ..published_view import PublishedView
 from ..support_choice import CombinedConfidence
@@ -112,16 +112,26 @@ class FobMethod:
         self, encoded: EncodedSlices, kept: Sequence[FobKept], near: Near | None = None
     ) -> Proposal:
         """SynPo's map and FoB's points, or near a neighbour's mask FoB's negatives alone."""
-        look, answer = self.look(encoded, kept, near)
-        if near is None:
-            return Proposal(look.confidence, answer.prompts, look.affinity)
-        proposal = self.guide.points(look, guiding(near))
-        return with_background(proposal, answer.prompts, look.supports)
+        return self.propose_all([Question(encoded, kept, near)])[0]
 
-    def look(
-        self, encoded: EncodedSlices, kept: Sequence[FobKept], near: Near | None
-    ) -> tuple[CombinedConfidence, FobSliceAnswer]:
+    def propose_all(self, questions: Sequence[Question]) -> list[Proposal]:
+        """The same of several structures, with one k-means for all that are followed."""
+        seen = [self.look(asked) for asked in questions]
+        proposals = [
+            Proposal(look.confidence, answer.prompts, look.affinity) for look, answer in seen
+        ]
+        followed = [n for n, asked in enumerate(questions) if asked.near is not None]
+        if followed:
+            near = [guiding(questions[n].near) for n in followed]
+            positive = self.guide.points([seen[n][0] for n in followed], near)
+            for n, proposal in zip(followed, positive, strict=True):
+                look, answer = seen[n]
+                proposals[n] = with_background(proposal, answer.prompts, look.supports)
+        return proposals
+
+    def look(self, asked: Question) -> tuple[CombinedConfidence, FobSliceAnswer]:
         """What SynPo's maps and FoB say of N slices, FoB from the slice that speaks for each."""
+        encoded, kept, near = asked.encoded, asked.kept, asked.near
         look = self.guide.look(encoded, [one.synpo for one in kept], guiding(near))
         if near is None or near.kept is None:
             speaking = [kept[index].background for index in look.chosen.tolist()]

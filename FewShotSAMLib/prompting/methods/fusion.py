@@ -12,7 +12,7 @@ from ...models.fob import FobModel
 from ...models.interfaces import PromptableModel
 from ..encoded_slices import EncodedSlices
 from ..fusion import joined_maps, with_background
-from ..interfaces import MethodBuilder, MethodSettings, Near, Proposal, SliceSpace
+from ..interfaces import MethodBuilder, MethodSettings, Near, Proposal, Question, SliceSpace
 from ..mask_parameters import MaskParameters
 from .fob import FobKept, FobMethod, choose, guiding
 
@@ -55,7 +55,17 @@ class FusionMethod:
         self, encoded: EncodedSlices, kept: Sequence[FobKept], near: Near | None = None
     ) -> Proposal:
         """The joined map, SynPo's positives from it, and FoB's negatives."""
-        look, answer = self.fob.look(encoded, kept, near)
-        look = replace(look, confidence=joined_maps(look.confidence, answer.alike))
-        proposal = self.synpo.points(look, guiding(near))
-        return with_background(proposal, answer.prompts, look.supports)
+        return self.propose_all([Question(encoded, kept, near)])[0]
+
+    def propose_all(self, questions: Sequence[Question]) -> list[Proposal]:
+        """The same of several structures, with one k-means for all of them."""
+        looks, answers = zip(*(self.fob.look(asked) for asked in questions), strict=True)
+        joined = [
+            replace(look, confidence=joined_maps(look.confidence, answer.alike))
+            for look, answer in zip(looks, answers, strict=True)
+        ]
+        proposals = self.synpo.points(joined, [guiding(asked.near) for asked in questions])
+        return [
+            with_background(proposal, answer.prompts, look.supports)
+            for proposal, answer, look in zip(proposals, answers, looks, strict=True)
+        ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..encoded_slices import EncodedSlices
-from ..interfaces import MethodBuilder, MethodSettings, Near, Proposal, SliceSpace
+from ..interfaces import MethodBuilder, MethodSettings, Near, Proposal, Question, SliceSpace
 from ..mask_parameters import MaskParameters
 from ..support_choice import CombinedConfidence, combine
 from ..synpo import SynPo, SynPoSupport
@@ -52,7 +53,12 @@ class SynPoMethod:
         self, encoded: EncodedSlices, kept: Sequence[SynPoSupport], near: Near | None = None
     ) -> Proposal:
         """Points from the map of the marked slice that is most like each slice."""
-        return self.points(self.look(encoded, kept, near), near)
+        return self.propose_all([Question(encoded, kept, near)])[0]
+
+    def propose_all(self, questions: Sequence[Question]) -> list[Proposal]:
+        """The same of several structures, with one k-means for all of them."""
+        looks = [self.look(asked.encoded, asked.kept, asked.near) for asked in questions]
+        return self.points(looks, [asked.near for asked in questions])
 
     def look(
         self, encoded: EncodedSlices, kept: Sequence[SynPoSupport], near: Near | None
@@ -66,14 +72,20 @@ class SynPoMethod:
         both = (1 - near.share) * marked.confidence + near.share * recent
         return replace(marked, confidence=both, supports=(near.kept,) * len(encoded))
 
-    def points(self, look: CombinedConfidence, near: Near | None) -> Proposal:
-        """Points at the places that the maps (N, R, R) are highest and doubtful at."""
-        maps, affinity = look.confidence, look.affinity
-        if near is not None:
-            maps = maps.masked_fill(~near.place, -torch.inf)
-        if near is not None and near.kept is not None:
-            affinity = self.synpo.affinity(look.confidence, near.kept)
-        points = self.synpo.prompts(
-            maps, look.supports, seed=self.space.seed, valid=self.space.valid
-        )
-        return Proposal(look.confidence, points, affinity)
+    def points(
+        self, looks: Sequence[CombinedConfidence], near: Sequence[Near | None]
+    ) -> list[Proposal]:
+        """Points at the places that each structure's maps (N, R, R) are highest and doubtful at."""
+        allowed = [self.space.valid if n is None else self.space.valid & n.place for n in near]
+        maps = [
+            look.confidence.masked_fill(~place, -torch.inf)
+            for look, place in zip(looks, allowed, strict=True)
+        ]
+        supports = [one for look in looks for one in look.supports]
+        points = iter(self.synpo.prompts(torch.cat(maps), supports, seed=self.space.seed))
+        return [
+            Proposal(look.confidence, list(islice(points, len(look.confidence))),
+                     look.affinity if n is None or n.kept is None
+                     else self.synpo.affinity(look.confidence, n.kept))
+            for look, n in zip(looks, near, strict=True)
+        ]

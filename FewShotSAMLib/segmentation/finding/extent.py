@@ -32,7 +32,7 @@ def extended_marks(support: Support) -> dict[int, np.ndarray]:
     if support.overview is None:
         return {}
     images = support.overview.images()
-    fields = neighbour_fields(images)
+    fields = neighbour_fields(torch.from_numpy(images))
     return {label: _extended(support, label, images, fields) for label in support.names}
 
 
@@ -60,7 +60,7 @@ def _carry(
 ) -> None:
     """One mark in one direction, up to the next mark or the structure's end."""
     while 0 <= index + step < len(images) and index + step not in marked:
-        mask = fields.carry(mask[None], index, index + step)[0]
+        mask = fields.carry(torch.from_numpy(mask)[None], index, index + step)[0].numpy()
         index += step
         if not still_present(look, images[index], mask > 0.5, PRESENCE):
             return

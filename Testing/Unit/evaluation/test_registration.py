@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -19,6 +20,7 @@ from FewShotSAMLib.segmentation.presence import (
     still_present,
 )
 from FewShotSAMLib.segmentation.registration import (
+    NeighbourFields,
     RegistrationParameters,
     neighbour_fields,
     register,
@@ -41,13 +43,19 @@ def stack(moves: list[tuple[float, float, float]], side: int = 64) -> tuple[np.n
     return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
 
 
+def registered(
+    grey: np.ndarray, parameters: RegistrationParameters | None = None
+) -> NeighbourFields:
+    return neighbour_fields(torch.from_numpy(grey), parameters)
+
+
 MOVES = [(24, 30, 8), (26, 29, 9), (28, 30, 10), (30, 32, 10), (31, 34, 9), (31, 36, 8)]
 
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_moving_disc_is_followed(own: bool) -> None:
     grey, masks = stack(MOVES)
-    fields = neighbour_fields(grey) if own else simpleitk_fields(grey, shrink=1)
+    fields = registered(grey) if own else simpleitk_fields(grey, shrink=1)
     carried = carry_outwards(fields, masks[2], 2, slices=len(grey))
     for index, mask in enumerate(masks):
         # ITK's stronger smoothing lags behind.
@@ -57,7 +65,7 @@ def test_a_moving_disc_is_followed(own: bool) -> None:
 
 def test_displacement_points_from_target_to_source() -> None:
     grey, _ = stack([(26, 30, 10), (29, 30, 10)])  # the disc moves 3 pixels to the right
-    field = register(grey[1:], grey[:1])[0]
+    field = register(*map(torch.from_numpy, (grey[1:], grey[:1])))[0]
     assert field.shape == (2, 64, 64)
     border = field[:, 30, 39]  # the disc's right border on the target
     assert border[0] == pytest.approx(-3, abs=0.7)
@@ -66,8 +74,8 @@ def test_displacement_points_from_target_to_source() -> None:
 
 def test_equal_slices_do_not_move() -> None:
     grey, masks = stack([MOVES[0]] * 3)
-    fields = neighbour_fields(grey)
-    assert np.abs(fields.upwards).max() < 1e-3
+    fields = registered(grey)
+    assert fields.upwards.abs().max() < 1e-3
     carried = carry_outwards(fields, masks[0], 0, slices=3)
     assert np.array_equal(carried[2] > 0.5, masks[0])
 
@@ -78,7 +86,7 @@ def test_warp_reads_where_the_field_points(dx: int, dy: int, factor: int) -> Non
     maps = ndimage.gaussian_filter(np.random.default_rng(0).random((2, 32, 24)), (0, 2, 2))
     field = np.empty((2, 32 // factor, 24 // factor), np.float32)
     field[0], field[1] = dx / factor, dy / factor  # in pixels of the coarser field
-    moved = warp(maps, field)
+    moved = warp(torch.from_numpy(maps), torch.from_numpy(field)).numpy()
     rows, columns = np.mgrid[:32, :24]
     expected = maps[:, np.clip(rows + dy, 0, 31), np.clip(columns + dx, 0, 23)]
     assert np.abs(moved - expected).max() < 1e-4
@@ -86,35 +94,35 @@ def test_warp_reads_where_the_field_points(dx: int, dy: int, factor: int) -> Non
 
 def test_large_slices_are_registered_small() -> None:
     grey = np.repeat(np.repeat(stack(MOVES[:2])[0], 4, axis=1), 4, axis=2)
-    fields = neighbour_fields(grey)
+    fields = registered(grey)
     assert fields.upwards.shape == (1, 2, 128, 128)
-    assert fields.carry(np.ones((3, 256, 256)), 0, 1).shape == (3, 256, 256)
+    assert fields.carry(torch.ones(3, 256, 256), 0, 1).shape == (3, 256, 256)
 
 
 @pytest.mark.parametrize("shape", [(3, 65, 47), (2, 131, 259), (2, 1, 40), (1, 20, 20), (2, 3, 3)])
 def test_odd_shapes(shape: tuple[int, int, int]) -> None:
-    fields = neighbour_fields(np.random.default_rng(0).random(shape, dtype=np.float32))
+    fields = registered(np.random.default_rng(0).random(shape, dtype=np.float32))
     assert len(fields.upwards) == shape[0] - 1
     if shape[0] > 1:
-        moved = fields.carry(np.ones((1, *shape[1:])), 0, 1)
+        moved = fields.carry(torch.ones(1, *shape[1:]), 0, 1)
         assert np.allclose(moved, 1, atol=1e-5)
-        assert np.isfinite(fields.upwards).all()
+        assert fields.upwards.isfinite().all()
 
 
 def test_colour_slices_are_registered_by_grey() -> None:
     grey, _ = stack(MOVES[:2])
     colour = np.repeat(grey[..., None], 3, axis=-1)
-    assert np.allclose(neighbour_fields(colour).upwards, neighbour_fields(grey).upwards, atol=1e-4)
+    assert np.allclose(registered(colour).upwards, registered(grey).upwards, atol=1e-4)
 
 
 def test_batches_do_not_change_the_result() -> None:
     grey, _ = stack(MOVES)
-    alone = neighbour_fields(grey, replace(RegistrationParameters(), pairs_at_once=1))
-    assert np.allclose(alone.upwards, neighbour_fields(grey).upwards, atol=1e-3)
+    alone = registered(grey, replace(RegistrationParameters(), pairs_at_once=1))
+    assert np.allclose(alone.upwards, registered(grey).upwards, atol=1e-3)
 
 
 def test_only_neighbours() -> None:
-    fields = neighbour_fields(stack(MOVES[:3])[0])
+    fields = registered(stack(MOVES[:3])[0])
     with pytest.raises(ValueError, match="neighbours"):
         fields.between(0, 2)
 
@@ -122,7 +130,7 @@ def test_only_neighbours() -> None:
 def test_propagation_ends_where_it_is_told() -> None:
     grey, masks = stack(MOVES)
     carried = carry_outwards(
-        neighbour_fields(grey), masks[2], 2, slices=6, goes_on=lambda index, _: index != 4
+        registered(grey), masks[2], 2, slices=6, goes_on=lambda index, _: index != 4
     )
     assert carried[4:].max() == 0
     assert all(carried[index].max() > 0.5 for index in range(4))
