@@ -42,6 +42,7 @@ def test_it_prefers_the_same_organ_of_another_patient(segmenter):
     """Its likeness, which method auto uses, is higher inside the organ than outside."""
     from FewShotSAMLib.data.support import Support
     from FewShotSAMLib.phantom.abdomen import abdomen
+    from FewShotSAMLib.prompting.interfaces import Question
     from FewShotSAMLib.segmentation.segmenter import load_segmenter
 
     size = {"shape": (6, 96, 96), "spacing": (3.5, 3.5, 33.0)}
@@ -52,7 +53,7 @@ def test_it_prefers_the_same_organ_of_another_patient(segmenter):
     place = other.marked_slice()
     encoded = work.slices.one(place)
     for structure in work.structures:
-        _, answer = work.method.fob.look(encoded, structure.kept, None)
+        _, answer = work.method.fob.look(Question(encoded, structure.kept))
         mask = torch.from_numpy(other.truth.voxels[place] == structure.label)[None]
         cover = work.frame.masks_to_model(mask)[0, 0] > 0.5
         alike = answer.alike[0]
