@@ -11,7 +11,7 @@ from torch import Tensor
 from ..data.errors import InputError
 from ..weights.own_weights import build_to_fit, read_weights, write_weights
 from ..weights.resources import models_folder, sha256_of
-from .batched_network import slices_at_once
+from .batched_network import MOST_SLICES
 from .embedded_network import EmbeddedConfig, EmbeddedNetwork, Pyramid
 from .interfaces import Embeddings, ModelCard, PromptBatch
 from .precision import autocast, choose_precision
@@ -19,6 +19,9 @@ from .precision import autocast, choose_precision
 WEIGHTS = "embedded.safetensors"
 INPUT_SIZE = 256
 _AT_ONCE = 16  # prompts decoded together: more do not run faster on a CPU and cost memory
+# On a CPU pictures are encoded two by two, and what stands alone goes with itself: alone it would
+# be shared out between two threads in another way than by one, with other last digits.
+_PAIR = 2
 
 
 class EmbeddedModel:
@@ -45,7 +48,7 @@ class EmbeddedModel:
     ) -> None:
         self.card = card
         self.dtype = choose_precision(device, precision)
-        self.slices_at_once = slices_at_once(device)
+        self.slices_at_once = _PAIR if device.type == "cpu" else MOST_SLICES
         self.input_size = input_size
         self.device = device
         self.network = network.eval().requires_grad_(False).to(
@@ -56,6 +59,15 @@ class EmbeddedModel:
     def embed(self, images: Tensor) -> Embeddings:
         """(N, 3, S, S) in [0, 1] -> embeddings; `features` are the position features (N, C, S/4,
         S/4), the last of `extra` the matching features."""
+        if images.device.type != "cpu":
+            return self._embed(images)
+        parts = []
+        for pair in images.split(_PAIR):
+            both = self._embed(pair.repeat(_PAIR, 1, 1, 1) if len(pair) < _PAIR else pair)
+            parts.append(both.select(slice(0, len(pair))))
+        return parts[0] if len(parts) == 1 else Embeddings.concatenate(parts)
+
+    def _embed(self, images: Tensor) -> Embeddings:
         grey = images.mean(1, keepdim=True)
         with autocast(self.device, self.dtype):
             p = self.network.encoder(grey.contiguous(memory_format=torch.channels_last))
@@ -70,14 +82,17 @@ class EmbeddedModel:
         fine, p4, p8, p16, matching = embeddings.extra
         logits, quality = [], []
         for start in range(0, len(prompts), _AT_ONCE):
-            rows = slice(start, start + _AT_ONCE)
+            rows = torch.arange(start, min(start + _AT_ONCE, len(prompts)), device=picture.device)
+            count = len(rows)
+            if count == 1 and picture.device.type == "cpu":
+                rows = rows.repeat(_PAIR)
             pyramid = Pyramid(fine, p4, p8, p16, embeddings.features, matching).select(
                 picture[rows]
             )
             with autocast(self.device, self.dtype):
                 one, judgements = self.network.decode(pyramid, prompts.select(rows))
-            logits.append(one)
-            quality.append(judgements.sigmoid().prod(1, keepdim=True))
+            logits.append(one[:count])
+            quality.append(judgements[:count].sigmoid().prod(1, keepdim=True))
         if not logits:
             side = self.input_size // 2
             return matching.new_zeros(0, 1, side, side), matching.new_zeros(0, 1)

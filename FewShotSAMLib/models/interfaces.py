@@ -31,6 +31,11 @@ class Embeddings:
     def __len__(self) -> int:
         return self.features.shape[0]
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them, `features` first."""
+        return (self.features, *self.extra)
+
     def select(self, index: Tensor | slice) -> Embeddings:
         """The embeddings of some of the pictures (long tensor of any length, or a slice)."""
         return Embeddings(self.features[index], tuple(t[index] for t in self.extra))

@@ -15,7 +15,7 @@ from ..models.interfaces import Embeddings
 
 @dataclass(frozen=True, eq=False)
 class EncodedSlices:
-    """What networks made of N slices.
+    """What networks made of N slices. Tensors that are one stay one in parts and joined parts.
 
     Attributes:
         embeddings: the promptable model's.
@@ -33,20 +33,27 @@ class EncodedSlices:
 
     def select(self, index: Tensor | slice) -> EncodedSlices:
         """Some of the slices (long tensor of any length, or a slice)."""
-        return EncodedSlices(
-            self.embeddings.select(index),
-            tuple(f[index] for f in self.features),
-            tuple(e[index] for e in self.extra),
+        embeddings = self.embeddings.select(index)
+        chosen = dict(zip(map(id, self.embeddings.tensors), embeddings.tensors, strict=True))
+        features, extra = (
+            tuple(chosen.get(id(one), one[index]) for one in column)
+            for column in (self.features, self.extra)
         )
+        return EncodedSlices(embeddings, features, extra)
 
     @staticmethod
     def concatenate(parts: Sequence[EncodedSlices]) -> EncodedSlices:
         """Several batches as one, in order."""
-        return EncodedSlices(
-            Embeddings.concatenate([part.embeddings for part in parts]),
-            tuple(torch.cat(column) for column in zip(*(p.features for p in parts), strict=True)),
-            tuple(torch.cat(column) for column in zip(*(p.extra for p in parts), strict=True)),
+        embeddings = Embeddings.concatenate([part.embeddings for part in parts])
+        joined = dict(zip(map(id, parts[0].embeddings.tensors), embeddings.tensors, strict=True))
+        features, extra = (
+            tuple(
+                joined[id(column[0])] if id(column[0]) in joined else torch.cat(column)
+                for column in zip(*columns, strict=True)
+            )
+            for columns in ([p.features for p in parts], [p.extra for p in parts])
         )
+        return EncodedSlices(embeddings, features, extra)
 
     @property
     def bytes(self) -> int:
@@ -55,7 +62,7 @@ class EncodedSlices:
         return sum(own.values())
 
     def _tensors(self) -> tuple[Tensor, ...]:
-        return (self.embeddings.features, *self.embeddings.extra, *self.features, *self.extra)
+        return (*self.embeddings.tensors, *self.features, *self.extra)
 
 
 def to_pictures(grey: np.ndarray, frame: SliceFrame, device: torch.device) -> Tensor:

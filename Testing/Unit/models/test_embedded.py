@@ -493,3 +493,24 @@ def test_quality_tells_that_there_is_nothing(shipped, scenes):
                     confidence=confidence),
     )  # fmt: skip
     assert there.mean() > gone.mean() + 0.1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_picture_and_a_prompt_alone_are_as_among_others(threads):
+    """And no last digit of it depends on whether one thread works or two."""
+    before = torch.get_num_threads()
+    model, _ = load_embedded(CPU, precision="bf16")
+    some, prompts, which = pictures(5, INPUT_SIZE), random_prompts(5, INPUT_SIZE), torch.arange(5)
+    together = model.embed(some)
+    expected, sure = model.decode(together, which, prompts)
+    try:
+        torch.set_num_threads(threads)
+        for n in (0, 4):
+            alone = model.embed(some[n : n + 1])
+            assert torch.allclose(alone.features[0], together.features[n], atol=1e-3)
+            row = torch.tensor([n])
+            logits, quality = model.decode(together, row, prompts.select(row))
+            assert torch.allclose(logits[0], expected[n], atol=0.02 * float(expected.std()))
+            assert torch.allclose(quality[0], sure[n], atol=1e-3)
+    finally:
+        torch.set_num_threads(before)

@@ -41,10 +41,24 @@ def test_grey_and_coloured_pictures_and_batches_are_told_apart():
     colours[:, 1] += 1
     store, asked = EncodedStore(), [pictures(grey), colours, pictures(grey[:1]), pictures(grey[1:])]
     answers = [store.encoded(one, encode) for one in asked * 2]
-    assert len(store) == len(asked)
+    assert len(store) == 4, "two in grey, two in colours"
     for picture, first, second in zip(asked, answers[:4], answers[4:], strict=True):
-        assert first is second
         assert torch.equal(first.features[0], picture * 2)
+        assert torch.equal(second.features[0], picture * 2)
+
+
+def test_only_what_is_new_is_encoded():
+    some, seen = pictures(np.random.default_rng(0).random((4, 4, 4), np.float32)), []
+
+    def counted(images: torch.Tensor) -> EncodedSlices:
+        seen.append(len(images))
+        return encode(images)
+
+    store = EncodedStore()
+    for asked in ([0, 1], [1, 2], [2, 0, 1], [3, 3]):
+        answer = store.encoded(some[asked], counted)
+        assert torch.equal(answer.features[0], some[asked] * 2)
+    assert seen == [2, 1, 2], "two, one, none, and one that is asked for twice"
 
 
 def test_one_more_marked_slice_costs_no_encoding(segmenter, patient, monkeypatch):
