@@ -41,23 +41,26 @@ def done_times(output: Path) -> dict[str, int]:
 
 
 def killed_and_resumed(
-    inputs: Path, output: Path, kills: int, seed: int = 0, *options: str
+    inputs: Path, output: Path, kills: int, *, longest: float = 3.0, seed: int = 0
 ) -> list[int]:
     """Studies that were done after each start; the last one ran to its end.
+
+    Args:
+        longest: seconds from the first work on a study to a kill; networks are loaded in them.
 
     Raises:
         AssertionError: something was lost, or done twice.
         InputError: a file is half written.
     """
     choose, before, counts = random.Random(seed), {}, []
-    command = batch_command(inputs, "--support", support_of(inputs), "-o", output, *options)
+    command = batch_command(inputs, "--support", support_of(inputs), "-o", output)
     for number in range(kills + 1):
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         if number < kills:
             _wait_for_work(process, output)
-            time.sleep(choose.uniform(0.0, 3.0))
+            time.sleep(choose.uniform(0.0, longest))
             kill(process)
         _, said = process.communicate()
         assert number < kills or process.returncode == 0, said.decode("utf-8", "replace")
@@ -86,11 +89,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=40)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--longest", type=float, default=10.0, help="seconds of work before a kill")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         inputs, output = Path(folder) / "in", Path(folder) / "out"
         paths = write_studies(inputs, args.studies)
-        counts = killed_and_resumed(inputs, output, args.kills)
+        counts = killed_and_resumed(inputs, output, args.kills, longest=args.longest)
         print(f"done after each start: {counts}; {len(paths)} studies, none lost, none done twice")
 
 

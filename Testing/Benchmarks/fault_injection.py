@@ -84,7 +84,7 @@ def batch_killed(folder: Path, kills: int, seed: int = 0) -> Tally:
     inputs, studies = folder / "in", max(kills, 4)
     write_studies(inputs, studies)
     try:
-        counts = killed_and_resumed(inputs, folder / "out", kills, seed)
+        counts = killed_and_resumed(inputs, folder / "out", kills, seed=seed)
     except (AssertionError, InputError) as problem:
         return Tally(kills, problems=[str(problem)])
     met = sum(count < studies for count in counts[:-1])

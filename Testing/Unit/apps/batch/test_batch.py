@@ -229,6 +229,20 @@ def test_reading_and_writing_happen_beside_segmenting(run, tmp_path, monkeypatch
     assert overlap
 
 
+def test_seconds_of_a_study_are_those_of_the_work_on_it(run, tmp_path, monkeypatch):
+    real = study_worker.StudyWorker.segment
+
+    def segment(self, *args):
+        time.sleep(1.0)  # long, beside reading and writing
+        return real(self, *args)
+
+    monkeypatch.setattr(study_worker.StudyWorker, "segment", segment)
+    began = time.perf_counter()
+    found = run(tmp_path, strategy="slices")
+    whole = time.perf_counter() - began
+    assert sum(one.record["seconds"] for one in found) < 1.3 * whole  # waiting counted: 1.7
+
+
 def _timed(method, spans):
     def timed(self, *args):
         begin = time.perf_counter()
