@@ -21,31 +21,24 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
+from overhead import SIDE, Measured, fastest, generated, measure, turns
 from scipy import ndimage
 from sklearn.cluster import KMeans
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from FewShotSAMLib.data.support import Support  # noqa: E402
 from FewShotSAMLib.data.volume import Volume  # noqa: E402
 from FewShotSAMLib.models.devices import choose_device  # noqa: E402
 from FewShotSAMLib.models.dinov2 import Dinov2Features, build_dinov2  # noqa: E402
 from FewShotSAMLib.models.interfaces import ModelCard  # noqa: E402
-from FewShotSAMLib.models.precision import autocast  # noqa: E402
 from FewShotSAMLib.models.sam import SAM_MODELS, SamModel, build_sam  # noqa: E402
 from FewShotSAMLib.models.sam2 import Sam2Model, build_sam2  # noqa: E402
 from FewShotSAMLib.segmentation.encoding import Encoders  # noqa: E402
-from FewShotSAMLib.segmentation.segmenter import Segmenter  # noqa: E402
 
 PRESETS = {
     "fast": ("sam2.1-tiny", "dinov2-small-registers"),
@@ -54,40 +47,6 @@ PRESETS = {
     "sam-vit-b": ("sam-vit-b", "dinov2-base-registers"),
     "sam-vit-h": ("sam-vit-h", "dinov2-large-registers"),
 }
-SIDE = 256  # pixels of the generated slices
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Seconds on the clock, seconds of this process on all its CPU cores, highest memory in bytes.
-
-    On a machine that does other work too, only the second one says something; with --threads 1
-    it is the time that the first would be on an idle machine.
-    """
-
-    seconds: float
-    processor: float
-    memory: int
-
-
-def generated(slices: int, organs: int, seed: int) -> tuple[Volume, Volume]:
-    """A body with ellipsoid organs, in stored MR values, and its labels."""
-    rng = np.random.default_rng(seed)
-    j, i = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
-    body = (i / 0.45) ** 2 + (j / 0.38) ** 2 < 1
-    image = np.where(body, 120.0, 0.0)
-    labels = np.zeros((SIDE, SIDE), np.uint8)
-    for organ in range(organs):
-        angle = 2 * np.pi * organ / organs + 0.3
-        y, x = 0.17 * np.sin(angle), 0.22 * np.cos(angle)
-        inside = ((i - x) / 0.11) ** 2 + ((j - y) / 0.09) ** 2 < 1
-        image[inside] = 180 + 45 * organ
-        labels[inside] = organ + 1
-    noise = ndimage.gaussian_filter(rng.normal(0, 40, (slices, SIDE, SIDE)), (0, 1.5, 1.5))
-    voxels = (image + noise).clip(0).astype(np.int16)
-    grid = ((1.5, 1.5, 5.0), (float(seed), 0.0, 0.0), np.eye(3))
-    stack = np.broadcast_to(labels, voxels.shape).copy()
-    return Volume(voxels, *grid, "MR", f"generated {seed}"), Volume(stack, *grid, "other", "drawn")
 
 
 def networks(preset: str) -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -105,33 +64,6 @@ def models(
         kind(sam, ModelCard(PRESETS[preset][0]), device, precision),
         Dinov2Features(dino, ModelCard(PRESETS[preset][1]), device, precision),
     )
-
-
-def measure(work: Callable[[], object], device: torch.device) -> Measured:
-    """Runs `work` once; memory is the device's on CUDA and the process's growth elsewhere."""
-    cuda = device.type == "cuda"
-    process, stop, highest = psutil.Process(), threading.Event(), [0]
-    before = 0 if cuda else process.memory_info().rss
-
-    def watch() -> None:
-        while not stop.wait(0.02):
-            highest[0] = max(highest[0], process.memory_info().rss)
-
-    if cuda:
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        threading.Thread(target=watch, daemon=True).start()
-    start, start_processor = time.perf_counter(), time.process_time()
-    work()
-    if cuda:
-        torch.cuda.synchronize(device)
-    seconds = time.perf_counter() - start
-    processor = time.process_time() - start_processor
-    stop.set()
-    if cuda:
-        return Measured(seconds, processor, torch.cuda.max_memory_allocated(device))
-    return Measured(seconds, processor, max(0, highest[0] - before))
 
 
 class Reference:
@@ -243,15 +175,6 @@ def as_pictures(volume: Volume) -> np.ndarray:
     return np.repeat(scaled.astype(np.uint8)[..., None], 3, axis=-1)
 
 
-def fastest(measured: list[Measured]) -> Measured:
-    """The least time, which other programs disturbed least, and the most memory."""
-    return Measured(
-        min(m.seconds for m in measured),
-        min(m.processor for m in measured),
-        max(m.memory for m in measured),
-    )
-
-
 def run(
     preset: str,
     device: torch.device,
@@ -265,11 +188,6 @@ def run(
     """All three measurements of one preset."""
     nets = networks(preset)
     model, features = models(preset, nets, device, precision)
-    segmenter = Segmenter(Encoders(model, features, device), choose_device(str(device)))
-    query, _ = generated(slices, organs, seed=1)
-    volume, labels = generated(3, organs, seed=2)
-    support = Support.from_labels(volume, labels, axis="axial", slices=[1])
-
     images = torch.rand(slices, 3, model.input_size, model.input_size, device=device)
     small = torch.rand(slices, 3, features.input_size, features.input_size, device=device)
 
@@ -277,27 +195,13 @@ def run(
         (getattr(nets[0], "forward_image", nets[0].image_encoder), images, model),
         (nets[1].forward_features, small, features),
     ]
-
-    @torch.inference_mode()
-    def bare() -> None:
-        for forward, pixels, owner in forwards:
-            with autocast(device, owner.dtype):
-                for part in (*pixels.split(owner.slices_at_once), pixels[:1]):
-                    forward(part)
-
-    def pipeline() -> None:
-        segmenter.segment(query, [support], strategy="slices")
-
-    first, _ = generated(1, organs, seed=3)
-    segmenter.segment(first, [support], strategy="slices")
-    if device.type != "cpu":
-        bare()  # the first large batch asks the driver for memory
-        pipeline()
-    turns = [(measure(bare, device), measure(pipeline, device)) for _ in range(repeats)]
+    both = turns(Encoders(model, features, device), forwards, slices, organs, repeats)
     found = {
-        "networks": fastest([networks_ for networks_, _ in turns]),
-        "pipeline": fastest([pipeline_ for _, pipeline_ in turns]),
+        "networks": fastest([networks_ for networks_, _ in both]),
+        "pipeline": fastest([pipeline_ for _, pipeline_ in both]),
     }
+    query, _ = generated(slices, organs, seed=1)
+    volume, labels = generated(3, organs, seed=2)
     reference = Reference(preset, nets, device)
     pictures, drawn = as_pictures(query), as_pictures(volume)[1]
     count = min(slices, reference_slices)

@@ -17,7 +17,13 @@ from FewShotSAMLib import read_labels
 from FewShotSAMLib.apps.options import add_model_options
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.data.writing import write_labels, write_volume
-from FewShotSAMLib.prompting.interfaces import MethodSettings, Near, PromptMethod
+from FewShotSAMLib.prompting.interfaces import (
+    BatchedMethod,
+    MethodSettings,
+    Near,
+    PromptMethod,
+    Question,
+)
 from FewShotSAMLib.prompting.mask_parameters import MaskParameters
 from FewShotSAMLib.prompting.registry import METHODS, check_method, load_method, trained_methods
 from FewShotSAMLib.segmentation.segmenter import load_segmenter
@@ -182,6 +188,30 @@ def test_near_a_neighbour_positive_points_stay_in_the_place(work):
     first = work.method.propose(work.slices.one(4), structure.kept[:1]).confidence
     if work.method.card is None:  # without FoB the map without a share is the marked slice's own
         assert torch.allclose(proposals[0.0].confidence, first, atol=1e-6)
+
+
+def test_structures_asked_for_together_are_answered_as_alone(work):
+    """Followed ones, one where it may only be, and one that nothing is known of."""
+    size = work.frame.size
+    logits = torch.full((size, size), -8.0)
+    logits[100:140, 90:130] = 8.0
+    kept = work.method.remember(work.slices.one(3), logits)
+    several = Near(torch.ones(2, size, size, dtype=torch.bool))
+    questions = [
+        Question(work.slices.one(4), work.structures[0].kept, Near(logits > 0, kept, 0.5)),
+        Question(work.slices.several([2, 5]), work.structures[1].kept, several),
+        Question(work.slices.one(4), work.structures[1].kept),
+    ]
+    assert isinstance(work.method, BatchedMethod)
+    together = work.method.propose_all(questions)
+    for asked, answer in zip(questions, together, strict=True):
+        alone = work.method.propose(asked.encoded, asked.kept, asked.near)
+        assert torch.equal(answer.confidence, alone.confidence)
+        assert torch.equal(answer.affinity, alone.affinity)
+        assert len(answer.prompts) == len(alone.prompts) == len(asked.encoded)
+        for one, other in zip(answer.prompts, alone.prompts, strict=True):
+            assert np.array_equal(one.points, other.points)
+            assert np.array_equal(one.labels, other.labels)
 
 
 def test_the_seed_is_the_spaces(patient):

@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from FewShotSAMLib import InputError, Support, load_segmenter
 from FewShotSAMLib.evaluation.metrics import dice
 from FewShotSAMLib.phantom.abdomen import Phantom, abdomen
+from FewShotSAMLib.segmentation.finding.expected import within_reach
 from FewShotSAMLib.segmentation.finding.extent import extended_marks
 from FewShotSAMLib.segmentation.finding.reverse import reverse_dice
 from FewShotSAMLib.segmentation.results import Cancelled
@@ -44,6 +46,14 @@ def support(patient) -> Support:
 @pytest.fixture(scope="module")
 def result(segmenter, another, support):
     return segmenter.segment(another.image, [support])
+
+
+@pytest.mark.parametrize(("side", "reach"), [(64, 0.05), (64, 0.001), (20, 0.6), (7, 0.2)])
+def test_what_is_within_reach_lies_in_a_square_around(side, reach):
+    inside = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)) > 0.99
+    width = 2 * max(1, round(reach * side)) + 1
+    expected = ndimage.binary_dilation(inside.numpy(), np.ones((1, width, width)))
+    assert np.array_equal(within_reach(inside, reach).numpy(), expected)
 
 
 def test_one_mark_is_extended_over_the_whole_structure(patient, support):
