@@ -44,7 +44,7 @@ def joined_maps(confidence: Tensor, alike: Tensor) -> Tensor:
     flat = confidence.flatten(1)
     product = flat.clamp(min=0) * alike.flatten(1).clamp(min=0)
     # Where either says no, the order is SynMap's own, below all places where both say yes.
-    order = torch.where(product > 0, 2 + product, flat).argsort(dim=1, stable=True)
+    order = torch.where(product > 0, product, flat - 2).argsort(dim=1, stable=True)
     reordered = torch.empty_like(flat).scatter_(1, order, flat.sort(1).values)
     return torch.where(flat.isinf(), flat, 0.5 * (flat + reordered)).view_as(confidence)
 

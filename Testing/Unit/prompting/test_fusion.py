@@ -38,6 +38,12 @@ def test_where_both_agree_nothing_changes(confidence):
     assert torch.allclose(joined_maps(own, flat), own, atol=1e-6)
 
 
+def test_faint_maps_are_ordered_too():
+    faint = torch.full((1, 6, 7), 2.0**-24)
+    faint[0, 0, 0] = 2.0**-14
+    assert torch.allclose(joined_maps(faint, faint), faint, atol=1e-6)
+
+
 def test_a_place_that_fob_denies_falls_and_the_other_rises():
     confidence = torch.full((1, 4, 4), 0.1)
     confidence[0, 0, 0], confidence[0, 3, 3] = 0.8, 0.7
