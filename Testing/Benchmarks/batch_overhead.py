@@ -15,6 +15,7 @@ compares the command with one and with two workers instead, each from a cold sta
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -106,11 +107,13 @@ def _timed(results: Iterable[object]) -> tuple[float, float, list[float]]:
 def _time_command(inputs: Path, output: Path, workers: int) -> None:
     """Run it with so many workers and print how long it took."""
     command = batch_command(inputs, "--support", support_of(inputs), "-o", output)
-    began = time.perf_counter()
+    began, used = time.perf_counter(), os.times()
     subprocess.run([*command, "--workers", str(workers)], cwd=ROOT, capture_output=True)
-    took = time.perf_counter() - began
+    took, now = time.perf_counter() - began, os.times()
+    cpu = now.children_user + now.children_system - used.children_user - used.children_system
     done = len(list(output.glob("*.seg.nrrd")))
-    print(f"{workers} worker(s): {took:.1f} s, {done} studies done", flush=True)
+    said = f"{workers} worker(s): {took:.1f} s ({cpu:.1f} s of CPU), {done} studies done"
+    print(said, flush=True)
 
 
 def main() -> None:
