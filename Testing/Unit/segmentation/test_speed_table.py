@@ -52,6 +52,7 @@ def test_structures_are_organs_or_their_parts():
     assert np.array_equal(labels > 0, organs > 0)
 
 
+@pytest.mark.slow
 def test_it_measures_keeps_and_compares(tmp_path, capsys):
     """Beside a file that says that everything was quicker."""
     before, now = tmp_path / "before.json", tmp_path / "now.json"
