@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-SHARE = 0.05  # growth of a ratio that counts, where it measured no more noise
+SHARE = 0.1  # growth of a ratio that counts, where it measured no more noise
 LEAST = 0.02  # growth below which nothing counts: a stage that takes no time
 
 
