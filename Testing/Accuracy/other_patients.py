@@ -33,7 +33,7 @@ LOST = 0.3
 class Outcome:
     """One structure of one pair."""
 
-    support: int
+    support: int  # the first one of several
     query: int
     label: int
     dice: float
@@ -50,6 +50,8 @@ def main() -> None:
     parser.add_argument("--slices", default="middle")
     parser.add_argument("--axis", default="axial")
     parser.add_argument("--from-ct", action="store_true")
+    parser.add_argument("--together", type=int, default=1, metavar="N",
+                        help="each patient once, with the N that follow as supports")
     chosen = parser.parse_args()
     folder = chosen.data / chosen.set
     numbers = chosen.cases or sorted(
@@ -69,10 +71,16 @@ def main() -> None:
             ct, drawn, axis=chosen.axis, slices=chosen.slices, keep_labels=(1, 2, 3, 4)
         )
         pairs = [(0, number) for number in numbers]
+    given = {one: [supports[one]] for one, _ in pairs}
+    if chosen.together > 1:
+        around = numbers * 2
+        follow = {n: around[k + 1 : k + 1 + chosen.together] for k, n in enumerate(numbers)}
+        pairs = [(follow[n][0], n) for n in numbers]
+        given = {follow[n][0]: [supports[one] for one in follow[n]] for n in numbers}
     segmenter, outcomes, seconds = load_segmenter(device="cpu"), [], []
     for one, other in pairs:
         start = time.perf_counter()
-        result = segmenter.segment(images[other], [supports[one]])
+        result = segmenter.segment(images[other], given[one])
         seconds.append(time.perf_counter() - start)
         for judged in result.structures:
             label, truth = judged.label, truths[other].voxels
