@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 # SIGTERM from services and schedulers, SIGBREAK (Ctrl-Break) on Windows.
 _TO_END = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
 )
+
+_SOON = 0.05  # seconds
 
 
 class Interrupted(KeyboardInterrupt):
@@ -20,9 +22,27 @@ class Interrupted(KeyboardInterrupt):
     code which a library's C code ran, and ends as if nobody had caught it."""
 
 
-def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """A handler that raises Interrupted."""
-    raise Interrupted
+def interrupt(number: int, _frame: FrameType | None) -> None:
+    """A handler that raises Interrupted; while PyTorch is being loaded, soon after: an exception in
+    what its C++ code runs of Python's meanwhile ends the process there and then."""
+    if not _is_loading("torch"):
+        raise Interrupted
+    again = threading.Timer(_SOON, _signal_again, [number])
+    again.daemon = True
+    again.start()
+
+
+def _signal_again(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):  # wakes the main thread where it waits
+        signal.pthread_kill(threading.main_thread().ident, number)
+    else:
+        signal.raise_signal(number)
+
+
+def _is_loading(package: str) -> bool:
+    """Whether its import has begun and not ended."""
+    module = sys.modules.get(package)
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
 @contextmanager

@@ -105,6 +105,32 @@ def test_ended_at_any_moment(inputs, tmp_path, number, heard_interrupts):
         (tmp_path / "out.nii.gz").unlink(missing_ok=True)
 
 
+LOADING = """
+import os, signal, sys, threading, time
+from FewShotSAMLib.apps.interrupts import Interrupted, answering, interrupt
+threading.Thread(
+    target=lambda: [time.sleep({seconds}), os.kill(os.getpid(), signal.SIGINT)], daemon=True
+).start()
+with answering(interrupt):
+    try:
+        import torch
+        time.sleep(60)
+    except Interrupted:
+        sys.exit(7)
+"""
+
+
+@posix
+@pytest.mark.parametrize("seconds", [0.3, 0.6, 0.9])
+def test_an_interrupt_waits_for_pytorch_to_be_loaded(seconds):
+    """Or it would end the process from within PyTorch's C++ code."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING.format(seconds=seconds)], cwd=ROOT, capture_output=True,
+        encoding="utf-8", timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 7, done.stderr
+
+
 def test_signals_are_answered_and_then_as_before():
     heard: list[int] = []
     before = signal.getsignal(signal.SIGTERM)
