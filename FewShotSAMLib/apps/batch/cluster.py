@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 CRASHES = 2  # after that many dead workers a study has failed
 PATIENCE = 120.0  # seconds that a scheduler may be away
 _LOOK = 0.5  # seconds between looks at `cancel`
+# Dask has its workers give memory back to the system at once, and networks ask for the same again
+# with the next slice: a study took two and a half times as much of the CPU.
+_KEEP_MEMORY = {
+    "DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON": '{"MALLOC_TRIM_THRESHOLD_": None}',
+}
 
 
 class _Lost(Exception):
@@ -150,7 +155,7 @@ def _environments(workers: int) -> list[dict[str, str]]:
     cards = torch.cuda.device_count()
     threads = str(max((os.cpu_count() or 1) // workers, 1))
     names = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
-    shares = {name: os.environ.get(name, threads) for name in names}
+    shares = {**_KEEP_MEMORY, **{name: os.environ.get(name, threads) for name in names}}
     return [
         {**shares, **({"CUDA_VISIBLE_DEVICES": str(number % cards)} if cards else {})}
         for number in range(workers)

@@ -93,6 +93,19 @@ def test_a_killed_worker_is_replaced(studies, tmp_path):
 
 
 @pytest.mark.slow
+def test_workers_keep_their_memory_and_have_their_share_of_threads(monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="the extra `batch` brings Dask")
+    from FewShotSAMLib.apps.batch import cluster
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    with cluster._address(2, None) as address, distributed.Client(address) as client:
+        there = client.submit(lambda: dict(os.environ)).result(timeout=300)
+    assert "MALLOC_TRIM_THRESHOLD_" not in there  # given back to the system again and again
+    assert there["OMP_NUM_THREADS"] == str(max((os.cpu_count() or 1) // 2, 1))
+
+
+@pytest.mark.slow
 def test_a_job_queue_starts_the_workers(studies, tmp_path, monkeypatch):
     """The recipe of docs/batch.md for SLURM, on the class of dask-jobqueue that submits its jobs to
     this machine: a real scheduler, and a worker in a process of its own."""
