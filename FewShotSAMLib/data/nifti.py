@@ -13,14 +13,13 @@ import numpy as np
 from .errors import InputError
 from .itk_messages import quiet, reason
 from .nifti_axes import read_straightened, set_place
-from .nifti_fields import affine_of, is_analyze
+from .nifti_fields import LONGEST, affine_of, is_analyze, is_nifti_2
 from .nifti_header import nibabel_package, read_header, stored_voxels
 from .nifti_places import FORMS, NiftiPlaces, largest_shift
 from .packed_checksum import read_checked
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ONE_BIT = 1
-_LONGEST_HEADER = 540
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def open_nifti(path: Path, form: str | None = None) -> NiftiImage:
     def read(more: bool) -> Any:
         more = more and zipped and stored.files == (path,)
         if not is_analyze(header) and (more or _only_nibabel(header, path, zipped)):
-            return _read_with_nibabel(path, zipped, stored.start + stored.length)
+            return _read_with_nibabel(path, header, zipped, stored.start + stored.length)
         return _read_with_itk(path)
 
     image = read_checked(path, stored, read)
@@ -66,7 +65,7 @@ def open_nifti(path: Path, form: str | None = None) -> NiftiImage:
 def _only_nibabel(header: Any, path: Path, zipped: bool) -> bool:
     """ITK reads neither NIfTI-2 nor gzip under another name, and unpacks what follows the voxels;
     what is named .gz and is not compressed it reads."""
-    return int(header["sizeof_hdr"]) == _LONGEST_HEADER or (zipped and not _named_zipped(path))
+    return is_nifti_2(header) or (zipped and not _named_zipped(path))
 
 
 def _named_zipped(path: Path) -> bool:
@@ -85,14 +84,14 @@ def _read_with_itk(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read ({reason(error)}); export it again") from None
 
 
-def _read_with_nibabel(path: Path, zipped: bool, length: int) -> Any:
+def _read_with_nibabel(path: Path, header: Any, zipped: bool, length: int) -> Any:
     import SimpleITK as sitk
 
     nibabel = nibabel_package()
     try:
         with gzip.open(path, "rb") if zipped else path.open("rb") as file:
-            content = file.read(length + _LONGEST_HEADER)
-        kind = nibabel.Nifti2Image if content[:4] in _NIFTI_2 else nibabel.Nifti1Image
+            content = file.read(length + LONGEST)
+        kind = nibabel.Nifti2Image if is_nifti_2(header) else nibabel.Nifti1Image
         with nibabel.imageglobals.LoggingOutputSuppressor():
             loaded = kind.from_bytes(content)
             voxels = np.asanyarray(loaded.dataobj)
@@ -114,9 +113,6 @@ def _read_with_nibabel(path: Path, zipped: bool, length: int) -> Any:
     if _is_placed(loaded.header) and image.GetDimension() >= 3:
         set_place(image, affine, path)
     return image
-
-
-_NIFTI_2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
 
 
 def _is_placed(header: Any) -> bool:

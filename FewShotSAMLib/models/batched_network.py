@@ -16,12 +16,6 @@ from .precision import choose_precision
 MOST_SLICES = 8  # of a batch on a GPU
 
 
-def slices_at_once(device: torch.device, most: int = MOST_SLICES) -> int:
-    """Pictures of a batch, to begin with. On a CPU one keeps all cores busy, its values stay in
-    the caches, and none is encoded that nobody asks for."""
-    return 1 if device.type == "cpu" else most
-
-
 class BatchedNetwork(ABC):
     """A network on a device, which takes as many pictures at a time as memory allows.
 
@@ -52,7 +46,8 @@ class BatchedNetwork(ABC):
         self.network, self._precision = network, precision
         self._runner = BatchRunner(network, device, card.name, memory or MemoryPolicy())
         self._begins_on_cpu = device.type == "cpu"
-        self.slices_at_once = slices_at_once(device, self.most_slices)
+        # On a CPU one slice keeps all cores busy, and its values stay in the caches.
+        self.slices_at_once = 1 if self._begins_on_cpu else self.most_slices
 
     @staticmethod
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,25 +33,31 @@ class EncodedSlices:
 
     def select(self, index: Tensor | slice) -> EncodedSlices:
         """Some of the slices (long tensor of any length, or a slice)."""
-        embeddings = self.embeddings.select(index)
-        chosen = dict(zip(map(id, self.embeddings.tensors), embeddings.tensors, strict=True))
-        features, extra = (
-            tuple(chosen.get(id(one), one[index]) for one in column)
-            for column in (self.features, self.extra)
+        return self._derived(
+            self.embeddings.select(index),
+            lambda column, place: getattr(self, column)[place][index],
         )
-        return EncodedSlices(embeddings, features, extra)
 
     @staticmethod
     def concatenate(parts: Sequence[EncodedSlices]) -> EncodedSlices:
         """Several batches as one, in order."""
-        embeddings = Embeddings.concatenate([part.embeddings for part in parts])
-        joined = dict(zip(map(id, parts[0].embeddings.tensors), embeddings.tensors, strict=True))
+        return parts[0]._derived(
+            Embeddings.concatenate([part.embeddings for part in parts]),
+            lambda column, place: torch.cat([getattr(part, column)[place] for part in parts]),
+        )
+
+    def _derived(
+        self, embeddings: Embeddings, make: Callable[[str, int], Tensor]
+    ) -> EncodedSlices:
+        """With `embeddings` made of this one's. The tensors of "features" and "extra" are made, but
+        for those that are the embeddings' own."""
+        shared = dict(zip(map(id, self.embeddings.tensors), embeddings.tensors, strict=True))
         features, extra = (
             tuple(
-                joined[id(column[0])] if id(column[0]) in joined else torch.cat(column)
-                for column in zip(*columns, strict=True)
+                shared[id(one)] if id(one) in shared else make(column, place)
+                for place, one in enumerate(getattr(self, column))
             )
-            for columns in ([p.features for p in parts], [p.extra for p in parts])
+            for column in ("features", "extra")
         )
         return EncodedSlices(embeddings, features, extra)
 

@@ -15,7 +15,7 @@ from .review_need import review_need
 
 def label_volumes(result: VolumeResult) -> list[dict[str, Any]]:
     """Of each label its value, name, voxels, volume in ml, the slices it was found on, the mean of
-    their scores (NaN where there are none), how sure it is as a whole, and which slices want a
+    their scores (NaN where there are none), how sure it is as a whole, which slices want a
     person's look, and which one is best marked next (None where there is none)."""
     labels = result.labels
     counts = np.bincount(labels.voxels.ravel(), minlength=max(result.names, default=0) + 1)
@@ -59,12 +59,6 @@ def summary(result: VolumeResult) -> dict[str, Any]:
     }
 
 
-def _wants_more(result: VolumeResult) -> bool:
-    """Whether any slice or structure is in doubt."""
-    needs = [review_need(result, label) for label in result.names]
-    return any(need.look_at or need.state != FOUND for need in needs)
-
-
 def doubts(result: VolumeResult) -> list[str]:
     """A line for each structure that was not found or is doubtful, the worst first."""
     unsure = [one for one in result.structures if one.state != FOUND]
@@ -96,13 +90,15 @@ def print_summary(result: VolumeResult) -> None:
     for line in doubts(result):
         print(line)
     print(f"{'label':>5}  {'name':<20} {'volume':>12} {'slices':>7} {'score':>6}")
-    for row in label_volumes(result):
+    rows = label_volumes(result)
+    for row in rows:
         score = f"{row['mean_score']:.2f}" if row["slices"] else "-"
         print(
             f"{row['label']:>5}  {row['name']:<20} {row['volume_ml']:>9.1f} ml "
             f"{row['slices']:>7} {score:>6}"
         )
-    if (place := next_to_mark(result.slices)) is not None and _wants_more(result):
+    doubtful = any(row["look_at"] or row["state"] != FOUND for row in rows)
+    if doubtful and (place := next_to_mark(result.slices)) is not None:
         print(f"to make it better, mark {result.axis} slice {place} next")
     seconds = sum(result.seconds.values())
     print(
