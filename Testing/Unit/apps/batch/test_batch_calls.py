@@ -3,7 +3,6 @@ and earlier results among the images, folders that cannot be written to."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_disk import needs_root, small_disk
 from small_studies import ROOT, TINY, batch_command, manifest, support_of, write_studies
 from written_dicom import STUDY, write_slices
 
@@ -155,19 +155,12 @@ def test_results_of_other_batches_are_no_images(folder, tmp_path):
         find_studies([inputs / "out"], told.append)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0,
-                    reason="mounts a disk that cannot be written to, which needs root")  # fmt: skip
+@needs_root
 def test_a_folder_that_cannot_be_written_to(call, tmp_path, capsys):
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=32k", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
+    with small_disk(disk, "ro"):
         assert call("Bilder groß", "-o", disk / "out", "--support", "support.nrrd") == 2
         assert "out: cannot be written to (Read-only file system)" in capsys.readouterr().err
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from small_disk import needs_root, small_disk
 from small_studies import ROOT, batch, batch_command, manifest, support_of, write_studies
 
 from FewShotSAMLib import read_labels, segment_many
@@ -53,23 +54,16 @@ def test_exit_status_and_lists(studies, tmp_path):
     assert none.returncode == 2 and none.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() != 0,
-                    reason="mounts a small disk, which needs root")  # fmt: skip
+@needs_root
 def test_a_full_disk_is_one_line_and_what_is_done_stays(studies, tmp_path):
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no small disk can be mounted here")
-    try:
+    with small_disk(disk):
         said = batch(studies, "--support", support_of(studies), "-o", disk, "--formats", ".nrrd")
         errors = [line for line in said.stderr.splitlines() if "error" in line]
         assert said.returncode == 2, said.stderr
         assert len(errors) == 1 and "full" in errors[0], said.stderr
         assert not list(disk.glob("records/*.partial"))
         done_times(disk)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.slow
