@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,12 +43,3 @@ def other() -> Phantom:
     from small_abdomens import two_patients
 
     return two_patients()[1]
-
-
-@pytest.fixture
-def heard_interrupts() -> Iterator[None]:
-    """Children hear SIGINT: the shell that started the tests may have it ignored, and a child
-    inherits that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)

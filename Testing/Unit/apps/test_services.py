@@ -87,7 +87,7 @@ def test_a_link_that_leads_to_itself_is_one_line(inputs, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends a process that is sent a signal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ended_at_any_moment(inputs, tmp_path, number, heard_interrupts):
+def test_ended_at_any_moment(inputs, tmp_path, number):
     """Before Python has come to this program's code it ends as Python does, without a word."""
     for seconds in (0.15, 0.3, 0.6, 1.2, 2.4):
         process = subprocess.Popen(

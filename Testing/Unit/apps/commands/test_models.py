@@ -209,7 +209,7 @@ def test_on_a_terminal_it_asks(mirror, folder, answer, status):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends Ctrl-C as POSIX systems do")
-def test_ctrl_c_keeps_what_has_come_and_the_next_time_goes_on(mirror, folder, heard_interrupts):
+def test_ctrl_c_keeps_what_has_come_and_the_next_time_goes_on(mirror, folder):
     mirror.answers = [Answer(pause=0.4, piece=5000)]  # longer than the signal takes anywhere
     arguments = ("download", OPEN, "--mirror", mirror.url + "/w", "--yes")
     process = child(*arguments, stdin=subprocess.DEVNULL)

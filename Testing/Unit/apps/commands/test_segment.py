@@ -169,7 +169,7 @@ def test_a_kept_support_gives_the_same_prompts(folder, phantom, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a child process")
-def test_cancelled_leaves_nothing_and_exits_with_130(tmp_path, heard_interrupts):
+def test_cancelled_leaves_nothing_and_exits_with_130(tmp_path):
     large = abdomen(shape=(120, 96, 96), spacing=(3.3, 3.3, 1.7))
     write_volume(large.image, tmp_path / IMAGE)
     write_labels(large.marked(large.marked_slice()), tmp_path / MASK)

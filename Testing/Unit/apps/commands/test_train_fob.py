@@ -176,7 +176,7 @@ def test_tensorboard_is_asked_for_before_the_work_begins(scans, tmp_path, capsys
     ]
 
 
-def test_ctrl_c_keeps_the_run(scans, prepared, tmp_path, heard_interrupts):
+def test_ctrl_c_keeps_the_run(scans, prepared, tmp_path):
     out = tmp_path / "weights.safetensors"
     command = [
         sys.executable, "-m", "FewShotSAMLib", "train-fob", "--images", str(scans), "--out",
