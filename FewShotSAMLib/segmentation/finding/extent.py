@@ -91,6 +91,8 @@ def competing(
         own = shares[row].copy()
         for other in range(len(labels)):
             stronger = claims[other] > claims[row]
+            if other < row:  # equally far from both marks
+                stronger |= claims[other] == claims[row]
             own[stronger] = np.minimum(own, 1 - shares[other])[stronger]
         left = own.sum((1, 2)) >= p.kept * shares[row].sum((1, 2))
         found[label] = own * _unbroken(left, reached[label].steps)[:, None, None]
