@@ -96,6 +96,12 @@ def likeness(appearance: Appearance, image: np.ndarray, mask: np.ndarray) -> flo
     return float(mean / max(appearance.own, 1e-6))
 
 
+def local_likeness(appearance: Appearance, image: np.ndarray, sigma: float) -> np.ndarray:
+    """The same of each place and what is around it, float32 (H, W), blurred by `sigma` pixels."""
+    ratio = (appearance.ratio / max(appearance.own, 1e-6)).astype(np.float32)
+    return ndimage.gaussian_filter(ratio[_bin(image, len(ratio))], sigma)
+
+
 def still_present(
     appearance: Appearance,
     image: np.ndarray,

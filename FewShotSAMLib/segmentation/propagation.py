@@ -4,7 +4,9 @@ A *front* is one structure moving from slice to slice in one direction. At each 
 carried over by deformable registration of the two slices; the decoder gets it as mask prompt,
 with points from the confidence map near it and the map itself: half of it asks for what looks
 like the support, half for what looks like the slice before, so that slow changes of appearance
-are followed without forgetting what was marked. The carried mask and the decoder's are averaged.
+are followed without forgetting what was marked. The carried mask and the decoder's are averaged,
+less where grey levels are not the structure's. A front goes on from what is more likely inside
+than not; the finished mask takes in what one of the two masks was sure of.
 All fronts that are one step further are decoded together. A front stops where the structure ends
 (see `presence`), or at a slice that a person drew.
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +35,7 @@ from .presence import (
     PresenceParameters,
     learn_appearance,
     likeness,
+    local_likeness,
     still_present,
 )
 from .registration import register, warp
@@ -53,6 +57,10 @@ class PropagationParameters:
         key_slices: where fronts start without drawn slices.
         certainty: largest absolute logit of a mask prompt.
         expected: share of the prior in another patient's result, where it is fully trusted.
+        unlike: taken from the logit for each unit that a place's likeness (see `presence`) is
+            below `alike`, at most `most_unlike` units; around: sigma of that likeness in pixels.
+        margin: added to the finished logits.
+        taken: share of a mask that other structures may have taken before the front ends.
     """
 
     memory: float = 0.5
@@ -63,6 +71,12 @@ class PropagationParameters:
     key_slices: KeySliceParameters = KeySliceParameters()
     certainty: float = 8.0
     expected: float = 0.1
+    unlike: float = 1.5
+    alike: float = 0.3
+    most_unlike: float = 2.0
+    around: float = 1.5
+    margin: float = 1.0
+    taken: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +169,10 @@ def _advance(
         if not fronts:
             break
         moved = _step(work, fronts, monitor, p)
+        came_before = found | {key: merged(several) for key, several in arrivals.items()}
         ahead = []
         for front, new in zip(fronts, moved, strict=True):
-            if new is None:
+            if new is None or _taken(work, front, new, came_before, p):
                 continue
             index = front.index + front.step
             arrivals.setdefault((front.structure.label, index), []).append((new, 1 / travelled))
@@ -169,11 +184,33 @@ def _advance(
         fronts = ahead
         with monitor.stage("preview"):
             reached = {front.index for front in fronts}
-            so_far = {k: merged(several) for k, several in arrivals.items() if k[1] in reached}
+            so_far = {k: _finished(v, p) for k, v in arrivals.items() if k[1] in reached}
             show(work, found | so_far, reached, monitor)
-    for key, several in arrivals.items():
-        found[key] = merged(several)
+    found.update({key: _finished(several, p) for key, several in arrivals.items()})
     monitor.report("propagate", total, total)
+
+
+def _taken(
+    work: Work, front: Front, new: Found, came_before: Masks, p: PropagationParameters
+) -> bool:
+    """Whether most of a front's next mask belongs to structures that came there before it, from
+    nearer: a spleen ends where the kidney below it begins, though it is as bright."""
+    if work.assume_present:
+        return False
+    label, index = front.structure.label, front.index + front.step
+    lost = torch.zeros_like(new.logits, dtype=torch.bool)
+    for other in work.structures:
+        before = came_before.get((other.label, index))
+        if other.label != label and before is not None:
+            lost |= resized(before.logits, work.frame.size) >= new.logits
+    inside = new.logits > 0
+    return int((lost & inside).sum()) > p.taken * int(inside.sum())
+
+
+def _finished(arrived: list[tuple[Found, float]], p: PropagationParameters) -> Found:
+    """What the result shows of the fronts that met in one slice."""
+    one = merged(arrived)
+    return replace(one, logits=one.logits + p.margin)
 
 
 def _step(
@@ -237,14 +274,14 @@ def _arrived(
     score = certainty(work.slices.encoders.model, masks.quality[n], proposal.affinity[0])
     decoded = resized(masks.logits[n], work.frame.size).sigmoid()
     both = p.carried * prior.sigmoid() + (1 - p.carried) * decoded
-    logits = torch.logit(both, 1e-4)
+    image = work.slices.picture(front.index + front.step).cpu().numpy()
+    logits = _less_where_unlike(torch.logit(both, 1e-4), front.appearance, image, p)
     if plan := work.priors.get(front.structure.label):
         share = plan.in_slices([front.index + front.step])[0].to(logits.device)
         logits = _with_plan(logits, share, plan, p)
     inside = (logits > 0).cpu().numpy()
     if not inside.any():
         return None
-    image = work.slices.picture(front.index + front.step).cpu().numpy()
     goes_on = score >= p.ends_below and still_present(front.appearance, image, inside, p.presence)
     if not (goes_on or work.assume_present):
         return None
@@ -256,6 +293,14 @@ def _arrived(
         expected = float(overlaps(logits[None], share[None])[0])
         signals = replace(signals, expected=expected, look=plan.look)
     return Found(logits, score, proposal.prompts[0], "propagated", signals)
+
+
+def _less_where_unlike(
+    logits: Tensor, appearance: Appearance, image: np.ndarray, p: PropagationParameters
+) -> Tensor:
+    """Logits (R, R) without what lies beside the structure and does not look like it."""
+    alike = torch.from_numpy(local_likeness(appearance, image, p.around)).to(logits.device)
+    return logits + p.unlike * (alike - p.alike).clamp(-p.most_unlike, 0)
 
 
 def _with_plan(logits: Tensor, share: Tensor, plan: Prior, p: PropagationParameters) -> Tensor:
