@@ -60,7 +60,7 @@ class PropagationParameters:
         unlike: taken from the logit for each unit that a place's likeness (see `presence`) is
             below `alike`, at most `most_unlike` units; around: sigma of that likeness in pixels.
         margin: added to the finished logits.
-        taken: share of a mask that other structures may have taken before the front ends.
+        taken: share of a mask that drawn structures may have taken before the front ends.
     """
 
     memory: float = 0.5
@@ -194,14 +194,14 @@ def _taken(
     work: Work, front: Front, new: Found, came_before: Masks, p: PropagationParameters
 ) -> bool:
     """Whether most of a front's next mask belongs to structures that came there before it, from
-    nearer: a spleen ends where the kidney below it begins, though it is as bright."""
+    slices that a person drew nearer by: a spleen ends where the kidney below it begins, though it
+    is as bright. What was found without a drawing takes nothing away: it may be wrong itself."""
     if work.assume_present:
         return False
     label, index = front.structure.label, front.index + front.step
     lost = torch.zeros_like(new.logits, dtype=torch.bool)
-    for other in work.structures:
-        before = came_before.get((other.label, index))
-        if other.label != label and before is not None:
+    for other in {d.label for d in work.drawn} - {label}:
+        if before := came_before.get((other, index)):
             lost |= resized(before.logits, work.frame.size) >= new.logits
     inside = new.logits > 0
     return int((lost & inside).sum()) > p.taken * int(inside.sum())
