@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..prompting.interfaces import Kept
 from ..prompting.point_prompts import PointPrompts
 
 
@@ -43,13 +44,15 @@ class Signals:
 @dataclass(frozen=True, eq=False)
 class Found:
     """A structure's mask in one slice, (R, R) logits, with its score, prompts and signals; None
-    where a person drew it or it was asked for by itself."""
+    where a person drew it or it was asked for by itself. `kept`: what of the marked slices it was
+    found by, where that is not all."""
 
     logits: Tensor
     score: float
     prompts: PointPrompts | None
     source: str
     signals: Signals | None = None
+    kept: tuple[Kept, ...] | None = None
 
 
 Masks = dict[tuple[int, int], Found]  # by (label, slice)

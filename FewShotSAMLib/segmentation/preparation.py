@@ -168,10 +168,10 @@ class Preparation:
         seed: int,
     ) -> tuple[Structure, ...]:
         """What the supports' marked slices give, by label."""
-        prepared: dict[int, list[tuple[Kept, MarkedSlice]]] = {label: [] for label in segments}
-        for support in supports:
+        prepared: dict[int, list[tuple[Kept, MarkedSlice, int]]] = {n: [] for n in segments}
+        for number, support in enumerate(supports):
             for label, kept, marked in self._kept(support, modality, seed):
-                prepared[label].append((kept, marked))
+                prepared[label].append((kept, marked, number))
         structures = tuple(
             Structure(label, segments[label].name, *map(tuple, zip(*several, strict=True)))
             for label, several in prepared.items()

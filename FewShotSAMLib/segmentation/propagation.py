@@ -126,7 +126,8 @@ def start_fronts(
     work: Work, structure: Structure, index: int, found: Masks, p: PropagationParameters
 ) -> list[Front]:
     """Two fronts from a slice, upwards and downwards."""
-    logits = resized(found[structure.label, index].logits, work.frame.size)
+    start = found[structure.label, index]
+    logits = resized(start.logits, work.frame.size)
     if not bool((logits > 0).any()):
         return []
     appearance = learn_appearance(
@@ -134,9 +135,8 @@ def start_fronts(
         work.thin_grey, p.presence,
     )
     memory = work.method.remember(work.slices.one(index), logits)
-    structure = _as_here(work, structure, memory)
-    signals = found[structure.label, index].signals
-    reverse = 1.0 if signals is None else signals.reverse
+    structure = _as_here(work, replace(structure, kept=start.kept or structure.kept), memory)
+    reverse = 1.0 if start.signals is None else start.signals.reverse
     front = Front(structure, index, 1, logits, memory, appearance, reverse)
     return [front, replace(front, step=-1)]
 

@@ -6,7 +6,7 @@ All structures of all slices of a batch are decoded together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,13 +33,26 @@ class MarkedSlice:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """One class to segment: its label, name, what the method keeps of its marked slices, and these
-    themselves."""
+    """One class to segment: its label, name, what the method keeps of its marked slices, these
+    themselves, and which of the supports each is of."""
 
     label: int
     name: str
     kept: tuple[Kept, ...]
     marked: tuple[MarkedSlice, ...] = ()
+    supports: tuple[int, ...] = ()
+
+    def by_support(self) -> list[Structure]:
+        """The same as each of several supports alone shows it; nothing where there is one."""
+        numbers = sorted(set(self.supports))
+        return [self._of(number) for number in numbers] if len(numbers) > 1 else []
+
+    def _of(self, number: int) -> Structure:
+        rows = [row for row, one in enumerate(self.supports) if one == number]
+        return replace(
+            self, kept=tuple(self.kept[row] for row in rows),
+            marked=tuple(self.marked[row] for row in rows), supports=(number,) * len(rows),
+        )
 
 
 @dataclass(frozen=True, eq=False)

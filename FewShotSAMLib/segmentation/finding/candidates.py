@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,11 +54,20 @@ def candidates(
     work: Work, structure: Structure, parameters: CandidateParameters | None = None
 ) -> list[Candidate]:
     """The candidates in the range of a structure that has a plan, checked in reverse, the best one
-    first."""
+    first. With several patients as supports they are those of all together or of one alone, of
+    whichever has the best: a patient who looks otherwise does not mislead the others."""
     p = parameters or CandidateParameters()
     profile = work.priors[structure.label].profile
-    indices = _likely(profile[work.first : work.last + 1], p)
-    expected = segment_expected(work, structure, [work.first + k for k in indices])
+    indices = [work.first + k for k in _likely(profile[work.first : work.last + 1], p)]
+    several = [_of(work, one, indices, p) for one in (structure, *structure.by_support())]
+    return max(several, key=lambda found: found[0].score if found else 0.0)
+
+
+def _of(
+    work: Work, structure: Structure, indices: Sequence[int], p: CandidateParameters
+) -> list[Candidate]:
+    """The same of the structure as these supports show it."""
+    expected = segment_expected(work, structure, indices)
     if expected is None:
         return []
     promise = [
@@ -91,4 +101,5 @@ def _checked(
         reverse=reverse_dice(work, structure, index, logits),
     )
     prompts = expected.proposal.prompts[row]
-    return Candidate(index, Found(logits, score, prompts, "prompted", signals), plan.alike)
+    found = Found(logits, score, prompts, "prompted", signals, structure.kept)
+    return Candidate(index, found, plan.alike)

@@ -85,7 +85,7 @@ def find_priors(
         if wanted and _alignable(query, support):
             for label, prior in _carried(query, frame, support, wanted).items():
                 found[label].append(prior)
-    return {label: _mean(several) for label, several in found.items() if several}
+    return {label: mean_of(several) for label, several in found.items() if several}
 
 
 def _alignable(query: Overview, support: Support) -> bool:
@@ -119,14 +119,29 @@ def _alike(one: Tensor, other: Tensor, share: Tensor) -> float:
     return 1 - abs(means[0] - means[1]) / max(*means, DARK)
 
 
-def _mean(several: Sequence[Prior]) -> Prior:
-    """Several supports' priors, each as far as its body agrees."""
+def mean_of(several: Sequence[Prior]) -> Prior:
+    """Several supports' priors, each as far as its body agrees and as its place is that of the
+    others: one that was laid on another organ counts little among three that were not."""
     if len(several) == 1:
         return several[0]
-    weights = [one.trust / sum(other.trust for other in several) for one in several]
     surest = max(several, key=lambda one: one.trust)
+    size = surest.share.shape  # grids differ where fields of view do
+    shares = torch.stack([
+        F.interpolate(one.share[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]
+        for one in several
+    ])
+    weights = torch.tensor([one.trust for one in several]) * _agreement(shares) ** 2
+    weights = weights / weights.sum().clamp(min=1e-6)
+    looks = torch.tensor([one.look for one in several])
     return replace(
-        surest,
-        share=sum(one.share * weight for one, weight in zip(several, weights, strict=True)),
-        look=sum(one.look * weight for one, weight in zip(several, weights, strict=True)),
+        surest, share=(shares * weights[:, None, None, None]).sum(0), look=float(looks @ weights)
     )
+
+
+def _agreement(shares: Tensor) -> Tensor:
+    """(N,) mean overlap (soft Dice) of each of N >= 2 shares with the others; at least 0.01."""
+    flat = shares.flatten(1)
+    total = flat.sum(1)
+    both = torch.minimum(flat[:, None], flat[None]).sum(2)
+    overlap = 2 * both / (total[:, None] + total[None]).clamp(min=1e-6)
+    return ((overlap.sum(1) - overlap.diagonal()) / (len(flat) - 1)).clamp(min=0.01)
