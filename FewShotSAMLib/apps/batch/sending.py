@@ -8,9 +8,11 @@ was not is sent at the next start, and nothing is segmented for that.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
 from ...data.dicom_web import NotSent, address, store
@@ -39,17 +41,44 @@ def sent_on(
     Raises:
         DiskFull: there is no room for a record; and what `found` raises.
     """
-    sender, waiting = _Sender(records, url), deque[Future[StudyResult]]()
-    with ThreadPoolExecutor(1, "send") as pool:
-        try:
-            for one in found:
-                waiting.append(pool.submit(sender.send, one))
-                while waiting and (waiting[0].done() or len(waiting) > _AHEAD):
-                    yield waiting.popleft().result()
-            while waiting:
+    background, waiting = _Background(_Sender(records, url).send), deque[Future[StudyResult]]()
+    try:
+        for one in found:
+            waiting.append(background.submit(one))
+            while waiting and (waiting[0].done() or len(waiting) > _AHEAD):
                 yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)  # the next start sends them
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        background.end()  # the next start sends what waits
+
+
+class _Background:
+    """One thread that works on study after study. Nothing waits for it at the end: a server that
+    accepts a file and never answers would hold up who pressed Ctrl-C."""
+
+    def __init__(self, work: Callable[[StudyResult], StudyResult]) -> None:
+        self._work, self._ended = work, Event()
+        self._queue: SimpleQueue[tuple[Future[StudyResult], StudyResult] | None] = SimpleQueue()
+        Thread(target=self._run, name="send", daemon=True).start()
+
+    def submit(self, one: StudyResult) -> Future[StudyResult]:
+        future: Future[StudyResult] = Future()
+        self._queue.put((future, one))
+        return future
+
+    def end(self) -> None:
+        """After the study that it works on."""
+        self._ended.set()
+        self._queue.put(None)
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None and not self._ended.is_set():
+            future, one = item
+            try:
+                future.set_result(self._work(one))
+            except BaseException as problem:  # who waits for the study hears of it
+                future.set_exception(problem)
 
 
 class _Sender:

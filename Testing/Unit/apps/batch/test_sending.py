@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pydicom
 import pytest
 from small_abdomens import LIVER, marked
-from small_studies import TINY, manifest
+from small_studies import ROOT, TINY, batch_command, manifest
 from stow_server import storing
 from written_dicom import STUDY, write_slices
 
@@ -120,3 +124,26 @@ def test_a_server_that_is_down_is_not_asked_for_ever(batch, tmp_path, capsys):
     with storing(tmp_path) as url:
         assert batch(f"{url}/dicom-web") == 0
         assert arrived(tmp_path) == {f"1.2.3.{number}" for number in range(COUNT)}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a child process")
+def test_a_server_that_never_answers_does_not_hold_ctrl_c(folder, tmp_path):
+    out = tmp_path / "out"
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes what comes and says nothing
+        port = silent.getsockname()[1]
+        process = subprocess.Popen(
+            batch_command(
+                folder / "in", "--support", folder / "support.nrrd", "-o", out, "--strategy",
+                "slices", "--formats", ".dcm", "--dicom-web", f"http://127.0.0.1:{port}/dicom-web",
+            ),
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+        )  # fmt: skip
+        silent.settimeout(120)
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1)  # the first study is on its way
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=40)  # the client waits 60 s for an answer
+    assert process.returncode == 130 and "Traceback" not in said, said
+    assert not list(out.glob("records/*.partial"))
