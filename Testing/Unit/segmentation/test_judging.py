@@ -84,3 +84,10 @@ def test_what_looks_quite_different_is_doubtful_however_sure():
     assert (one.state, one.confidence) == (DOUBTFUL, 0.95)
     (one,) = judged_structures([dark, found(1.0, source="support", area=1)], [LIVER])
     assert one.state == FOUND
+
+
+@pytest.mark.parametrize(("plan", "state"), [(0.3, DOUBTFUL), (0.5, FOUND), (1.0, FOUND)])
+def test_what_lies_elsewhere_than_planned_is_doubtful(plan, state):
+    slices = [found(0.95, signals=Signals(0.9, plan=plan))] * 3
+    (one,) = judged_structures(slices, [LIVER])
+    assert one.state == state and one.confidence == pytest.approx(0.95)
