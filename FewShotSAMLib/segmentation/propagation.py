@@ -16,6 +16,7 @@ slice is first segmented on its own, and fronts start at the slice that is most 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,7 +72,7 @@ class PropagationParameters:
     key_slices: KeySliceParameters = KeySliceParameters()
     certainty: float = 8.0
     expected: float = 0.1
-    unlike: float = 1.5
+    unlike: float = 0.75
     alike: float = 0.3
     most_unlike: float = 2.0
     around: float = 1.5
@@ -86,7 +87,7 @@ class Front:
     Attributes:
         index: the slice it is at; logits: (R, R) its mask there.
         memory: what the method keeps of that slice.
-        appearance: grey levels where it started.
+        appearance: grey levels where it started; look: of all slices that the structure starts in.
         reverse: how well that start segmented a marked slice back (`Signals.reverse`).
     """
 
@@ -96,6 +97,7 @@ class Front:
     logits: Tensor
     memory: Kept
     appearance: Appearance
+    look: Appearance
     reverse: float = 1.0
 
 
@@ -130,15 +132,25 @@ def start_fronts(
     logits = resized(start.logits, work.frame.size)
     if not bool((logits > 0).any()):
         return []
-    appearance = learn_appearance(
-        work.slices.picture(index).cpu().numpy()[None], (logits > 0).cpu().numpy()[None],
-        work.thin_grey, p.presence,
-    )
+    appearance = _appearance(work, {index: start}, p)
+    several = {k: one for (label, k), one in found.items() if label == structure.label}
+    look = _appearance(work, several, p) if len(several) > 1 else appearance
     memory = work.method.remember(work.slices.one(index), logits)
     structure = _as_here(work, replace(structure, kept=start.kept or structure.kept), memory)
     reverse = 1.0 if start.signals is None else start.signals.reverse
-    front = Front(structure, index, 1, logits, memory, appearance, reverse)
+    front = Front(structure, index, 1, logits, memory, appearance, look, reverse)
     return [front, replace(front, step=-1)]
+
+
+def _appearance(
+    work: Work, starts: Mapping[int, Found], p: PropagationParameters
+) -> Appearance:
+    """Grey levels of what was drawn or found in some slices, which hold something."""
+    masks = [resized(one.logits, work.frame.size) > 0 for one in starts.values()]
+    pictures = torch.stack([work.slices.picture(index) for index in starts])
+    return learn_appearance(
+        pictures.cpu().numpy(), torch.stack(masks).cpu().numpy(), work.thin_grey, p.presence
+    )
 
 
 def _as_here(work: Work, structure: Structure, start: Kept) -> Structure:
@@ -275,7 +287,7 @@ def _arrived(
     decoded = resized(masks.logits[n], work.frame.size).sigmoid()
     both = p.carried * prior.sigmoid() + (1 - p.carried) * decoded
     image = work.slices.picture(front.index + front.step).cpu().numpy()
-    logits = _less_where_unlike(torch.logit(both, 1e-4), front.appearance, image, p)
+    logits = _less_where_unlike(torch.logit(both, 1e-4), front.look, image, p)
     if plan := work.priors.get(front.structure.label):
         share = plan.in_slices([front.index + front.step])[0].to(logits.device)
         logits = _with_plan(logits, share, plan, p)
