@@ -45,7 +45,7 @@ class Signals:
 class Found:
     """A structure's mask in one slice, (R, R) logits, with its score, prompts and signals; None
     where a person drew it or it was asked for by itself. `kept`: what of the marked slices it was
-    found by, where that is not all."""
+    found by; None for all."""
 
     logits: Tensor
     score: float

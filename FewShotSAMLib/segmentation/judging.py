@@ -141,9 +141,8 @@ def _judged(
     told = _told(results, structure)
     drawn_here = any(r.label == structure.label and r.source == "support" for r in results)
     signals = [r.signals for r in results if r.label == structure.label and r.signals]
-    unlike = any(one.look < ALIKE for one in signals)
+    unlike = any(one.look < ALIKE for one in signals)  # it was sought by its place alone
     elsewhere = any(one.plan < p.elsewhere for one in signals)
-    # one that is unlike was sought by its place alone
     sure = told.confidence >= p.doubtful and not unlike and not elsewhere
     if told.state == NOT_FOUND or drawn_here or sure:
         return told

@@ -8,7 +8,7 @@ are followed without forgetting what was marked. The carried mask and the decode
 less where grey levels are not the structure's. A front goes on from what is more likely inside
 than not; the finished mask takes in what one of the two masks was sure of.
 All fronts that are one step further are decoded together. A front stops where the structure ends
-(see `presence`), or at a slice that a person drew.
+(see `presence`), at a slice that a person drew, or in a drawn structure that came there before it.
 
 Fronts start at drawn slices of the query. Where there are none (another patient's support) every
 slice is first segmented on its own, and fronts start at the slice that is most certain.
@@ -114,9 +114,8 @@ def propagate(
         found |= key_slices(work, undrawn, monitor, p.key_slices)
     with monitor.stage("start"):
         fronts = [
-            front for structure in work.structures for label, index in list(found)
-            if label == structure.label
-            for front in start_fronts(work, structure, index, found, p)
+            front for structure in work.structures
+            for front in start_fronts(work, structure, found, p)
         ]
         show(work, found, {index for _, index in found}, monitor)
     _advance(work, fronts, found, monitor, p)
@@ -125,28 +124,33 @@ def propagate(
 
 
 def start_fronts(
-    work: Work, structure: Structure, index: int, found: Masks, p: PropagationParameters
+    work: Work, structure: Structure, found: Masks, p: PropagationParameters
 ) -> list[Front]:
-    """Two fronts from a slice, upwards and downwards."""
-    start = found[structure.label, index]
-    logits = resized(start.logits, work.frame.size)
-    if not bool((logits > 0).any()):
+    """Two fronts from each slice where the structure is known, upwards and downwards."""
+    sized = {
+        index: replace(one, logits=resized(one.logits, work.frame.size))
+        for (label, index), one in found.items() if label == structure.label
+    }
+    starts = {index: one for index, one in sized.items() if bool((one.logits > 0).any())}
+    if not starts:
         return []
-    appearance = _appearance(work, {index: start}, p)
-    several = {k: one for (label, k), one in found.items() if label == structure.label}
-    look = _appearance(work, several, p) if len(several) > 1 else appearance
-    memory = work.method.remember(work.slices.one(index), logits)
-    structure = _as_here(work, replace(structure, kept=start.kept or structure.kept), memory)
-    reverse = 1.0 if start.signals is None else start.signals.reverse
-    front = Front(structure, index, 1, logits, memory, appearance, look, reverse)
-    return [front, replace(front, step=-1)]
+    look = _appearance(work, starts, p)
+    fronts = []
+    for index, start in starts.items():
+        own = look if len(starts) == 1 else _appearance(work, {index: start}, p)
+        memory = work.method.remember(work.slices.one(index), start.logits)
+        here = _as_here(work, replace(structure, kept=start.kept or structure.kept), memory)
+        reverse = 1.0 if start.signals is None else start.signals.reverse
+        front = Front(here, index, 1, start.logits, memory, own, look, reverse)
+        fronts += [front, replace(front, step=-1)]
+    return fronts
 
 
 def _appearance(
     work: Work, starts: Mapping[int, Found], p: PropagationParameters
 ) -> Appearance:
     """Grey levels of what was drawn or found in some slices, which hold something."""
-    masks = [resized(one.logits, work.frame.size) > 0 for one in starts.values()]
+    masks = [one.logits > 0 for one in starts.values()]
     pictures = torch.stack([work.slices.picture(index) for index in starts])
     return learn_appearance(
         pictures.cpu().numpy(), torch.stack(masks).cpu().numpy(), work.thin_grey, p.presence
@@ -181,7 +185,8 @@ def _advance(
         if not fronts:
             break
         moved = _step(work, fronts, monitor, p)
-        came_before = found | {key: merged(several) for key, several in arrivals.items()}
+        next_slices = {front.index + front.step for front in fronts}
+        came_before = found | {k: merged(v) for k, v in arrivals.items() if k[1] in next_slices}
         ahead = []
         for front, new in zip(fronts, moved, strict=True):
             if new is None or _taken(work, front, new, came_before, p):

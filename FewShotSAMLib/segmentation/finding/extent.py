@@ -10,6 +10,7 @@ second.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,7 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from ...data.support import Support
-from ..presence import PresenceParameters, learn_appearance, still_present
+from ..presence import Appearance, PresenceParameters, learn_appearance, still_present
 from ..registration import NeighbourFields, neighbour_fields
 
 # An overview has a few hundred pixels an organ, small ones fewer.
@@ -71,12 +72,12 @@ def extended_marks(support: Support) -> dict[int, np.ndarray]:
         return {}
     images = support.overview.images()
     fields = neighbour_fields(torch.from_numpy(images))
-    return competing({
+    return _competing({
         label: _extended(support, label, images, fields) for label in support.names
     })
 
 
-def competing(
+def _competing(
     reached: dict[int, _Reach], parameters: ExtentParameters | None = None
 ) -> dict[int, np.ndarray]:
     """The shares where every pixel belongs first to the structure whose mark is nearest, and those
@@ -125,14 +126,22 @@ def _extended(
         inside = mark >= min(0.5, 0.5 * float(mark.max()))
         look = learn_appearance(images[start][None], inside[None], images, PRESENCE)
         for step in (1, -1):
-            index, mask = start, mark
-            while 0 <= index + step < len(images) and index + step not in marks:
-                mask = fields.carry(torch.from_numpy(mask)[None], index, index + step)[0].numpy()
-                index += step
-                if not still_present(look, images[index], mask > 0.5, PRESENCE):
-                    break
+            for index, mask in _carried(mark, start, step, marks.keys(), look, images, fields):
                 reached.add(index, mask, abs(index - start))
     return reached
+
+
+def _carried(
+    mask: np.ndarray, index: int, step: int, marked: Collection[int], look: Appearance,
+    images: np.ndarray, fields: NeighbourFields,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """One mark in one direction, slice by slice, up to the next mark or the structure's end."""
+    while 0 <= index + step < len(images) and index + step not in marked:
+        mask = fields.carry(torch.from_numpy(mask)[None], index, index + step)[0].numpy()
+        index += step
+        if not still_present(look, images[index], mask > 0.5, PRESENCE):
+            return
+        yield index, mask
 
 
 def _nearest(support: Support, index: int) -> int:

@@ -131,7 +131,7 @@ def mean_of(several: Sequence[Prior]) -> Prior:
         for one in several
     ])
     weights = torch.tensor([one.trust for one in several]) * _agreement(shares) ** 2
-    weights = weights / weights.sum().clamp(min=1e-6)
+    weights = weights / weights.sum()
     looks = torch.tensor([one.look for one in several])
     return replace(
         surest, share=(shares * weights[:, None, None, None]).sum(0), look=float(looks @ weights)
