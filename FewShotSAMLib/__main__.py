@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .apps.main import main
+from .apps.main import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import NoReturn, TextIO
 
 from ..version import __version__
-from .interrupts import answering, interrupt
+from .interrupts import answering, interrupt, none_from_now_on
 from .own_process import begin_process
 
 # A command's module offers `add_arguments(parser)` and `run(args) -> int`. Modules import torch
@@ -56,6 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begin_process()
     with _open_streams():
         return _with_streams(arguments)
+
+
+def program() -> int:
+    """`main` as a process of its own, which ends with its status."""
+    try:
+        return main()
+    finally:
+        none_from_now_on()
 
 
 @contextmanager

@@ -105,6 +105,23 @@ def test_ended_at_any_moment(inputs, tmp_path, number):
         (tmp_path / "out.nii.gz").unlink(missing_ok=True)
 
 
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_the_end_of_python_takes_nothing_back(inputs, tmp_path, number):
+    out = tmp_path / "out.nii.gz"
+    for seconds in (0.02, 0.06, 0.12):
+        process = subprocess.Popen(
+            command(inputs, out), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )  # fmt: skip
+        while "wrote" not in process.stdout.readline() and process.poll() is None:
+            pass
+        time.sleep(seconds)
+        process.send_signal(number)
+        _, said = process.communicate()
+        assert process.returncode == 0 and out.is_file(), (seconds, said)
+
+
 LOADING = """
 import os, signal, sys, threading, time
 from FewShotSAMLib.apps.interrupts import Interrupted, answering, interrupt
