@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ _AT_ONCE = 16  # prompts decoded together: more do not run faster on a CPU and c
 # On a CPU pictures are encoded two by two, and what stands alone goes with itself: alone it would
 # be shared out between two threads in another way than by one, with other last digits.
 _PAIR = 2
+_AIR, _MEDIAN = 0.05, 0.5  # grey levels: what is darker is air; of the rest, in generated pictures
+_LEAST_POWER, _ENOUGH = 0.4, 0.01  # of the pixels: fewer have no median to speak of
 
 
 class EmbeddedModel:
@@ -68,7 +71,7 @@ class EmbeddedModel:
         return parts[0] if len(parts) == 1 else Embeddings.concatenate(parts)
 
     def _embed(self, images: Tensor) -> Embeddings:
-        grey = images.mean(1, keepdim=True)
+        grey = brightened(images.mean(1, keepdim=True))
         with autocast(self.device, self.dtype):
             p = self.network.encoder(grey.contiguous(memory_format=torch.channels_last))
         return Embeddings(p.position.float(), (p.fine, p.p4, p.p8, p.p16, p.matching.float()))
@@ -97,6 +100,21 @@ class EmbeddedModel:
             side = self.input_size // 2
             return matching.new_zeros(0, 1, side, side), matching.new_zeros(0, 1)
         return torch.cat(logits), torch.cat(quality)
+
+
+def brightened(grey: Tensor) -> Tensor:
+    """Pictures (N, 1, S, S) in [0, 1] as bright as those that the network has learnt from.
+
+    These show half of what is not air brighter than half of the range. Scans are darker: a few fat
+    or vessels take the upper half of it. Each is raised to the power that makes their medians
+    equal, never to one above 1.
+    """
+    few = grey[..., ::2, ::2].flatten(1)
+    seen = few.where(few > _AIR, torch.nan)
+    median = seen.nanmedian(1).values.clamp(_AIR, _MEDIAN)
+    power = (math.log(_MEDIAN) / median.log()).clamp(min=_LEAST_POWER)
+    enough = (few > _AIR).sum(1) > _ENOUGH * few.shape[1]
+    return grey ** torch.where(enough, power, torch.ones_like(power)).view(-1, 1, 1, 1)
 
 
 class EmbeddedFeatures:

@@ -1,7 +1,7 @@
-"""From one confidence map to point prompts: top pixels, an interval, and k-means.
+"""From confidence maps to point prompts: top pixels, an interval, and k-means.
 
-SynPo (MICCAI 2025), points selection module. Pure functions on numpy arrays of one slice, and
-`top_pixels` on a batch on the device.
+SynPo (MICCAI 2025), points selection module. Pure functions: what looks at every pixel of a batch
+of maps stays on their device, few points are numpy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from .kmeans import kmeans
 
 
-def top_pixels(maps: Tensor, count: int) -> list[np.ndarray]:
+def top_pixels(maps: Tensor, count: int) -> list[Tensor]:
     """The `count` highest pixels of each map (N, H, W), highest first: integer (x, y), (P, 2).
 
     Equal values are taken in raster order, so the choice does not depend on device or batch.
@@ -25,51 +25,69 @@ def top_pixels(maps: Tensor, count: int) -> list[np.ndarray]:
     flat = maps.flatten(1)
     count = min(count, flat.shape[1])
     if len(maps) == 0 or count < 1:
-        return [np.zeros((0, 2), np.int64) for _ in maps]
+        return [torch.zeros(0, 2, dtype=torch.long, device=maps.device) for _ in maps]
     lowest = torch.topk(flat, count, dim=1).values[:, -1:]
     candidates = (flat >= lowest) & (flat > -torch.inf)
-    rows, places = (index.cpu().numpy() for index in torch.nonzero(candidates, as_tuple=True))
-    values = flat[candidates].cpu().numpy()
-    chosen = []
-    for row in range(len(maps)):
-        first, last = np.searchsorted(rows, [row, row + 1])
-        order = np.argsort(-values[first:last], kind="stable")[:count]
-        place = places[first:last][order]
-        chosen.append(np.stack([place % width, place // width], axis=1))
-    return chosen
+    rows, places = torch.nonzero(candidates, as_tuple=True)
+    order = torch.argsort(flat[candidates], descending=True, stable=True)
+    order = order[torch.argsort(rows[order], stable=True)]
+    several = candidates.sum(1)
+    first = (several.cumsum(0) - several)[rows]  # rows are in order already
+    among = torch.arange(len(rows), device=maps.device) - first
+    chosen = _as_x_y(places[order[among < count]], width)
+    return list(chosen.split(several.clamp(max=count).tolist()))
 
 
 def interval_sample(
-    confidence: np.ndarray, low: float, high: float, count: int, rng: np.random.Generator
-) -> np.ndarray:
-    """At most `count` random pixels whose confidence (H, W) lies in [low, high], as (x, y), (P, 2).
+    maps: Tensor, low: Tensor, high: Tensor, count: int, *, seed: int
+) -> list[Tensor]:
+    """At most `count` random pixels of each map (N, H, W) whose values lie in its [low, high],
+    (N,) each, in raster order: (x, y), (P, 2).
 
-    NaN and infinite pixels never belong to the interval.
+    NaN and infinite pixels never belong to the interval. Every map starts from `seed`.
     """
-    places = np.flatnonzero((confidence >= low) & (confidence <= high) & np.isfinite(confidence))
-    if len(places) > count:
-        places = np.sort(rng.choice(places, size=count, replace=False))
-    width = confidence.shape[1]
-    return np.stack([places % width, places // width], axis=1)
+    flat = maps.flatten(1)
+    inside = (flat >= low[:, None]) & (flat <= high[:, None]) & flat.isfinite()
+    there = inside.sum(1).tolist()
+    picks, first = [np.zeros(0, np.int64)], 0
+    for several in there:
+        few = np.arange(several)
+        if several > count:
+            random = np.random.default_rng(seed)
+            few = np.sort(random.choice(several, size=count, replace=False))
+        picks.append(first + few)
+        first += several
+    picked = torch.from_numpy(np.concatenate(picks)).to(maps.device)
+    places = torch.nonzero(inside)[:, 1][picked]
+    return list(_as_x_y(places, maps.shape[-1]).split([min(n, count) for n in there]))
+
+
+def _as_x_y(places: Tensor, width: int) -> Tensor:
+    """(x, y), (P, 2), of places (P,) in raster order."""
+    return torch.stack([places % width, places // width], 1)
 
 
 def cluster_centres(
-    sets: Sequence[np.ndarray], clusters: int, *, seed: int, restarts: int = 1,
-    iterations: int = 100,
+    sets: Sequence[Tensor], clusters: int, *, seed: int, restarts: int = 1, iterations: int = 100,
 ) -> list[np.ndarray]:
     """Centroids of k-means on (x, y) of each set of pixels (P, 2), no two alike: float32 (K, 2).
 
     K = min(clusters, number of pixels); sorted by (y, x). Each set's are as if it were alone.
     """
-    centres = [pixels.astype(np.float32).reshape(-1, 2) for pixels in sets]
+    if not sets:
+        return []
     more = [place for place, pixels in enumerate(sets) if len(pixels) > clusters]
-    found = kmeans(
+    found = list(sets)
+    for place, one in zip(more, kmeans(
         [sets[place] for place in more], clusters,
         seed=seed, restarts=restarts, iterations=iterations,
-    )
-    for place, one in zip(more, found, strict=True):
-        centres[place] = one.astype(np.float32)
-    return [one[np.lexsort((one[:, 0], one[:, 1]))] for one in centres]
+    ), strict=True):
+        found[place] = one
+    centres = torch.cat([one.to(torch.float32) for one in found]).cpu()  # all at once
+    return [
+        one[np.lexsort((one[:, 0], one[:, 1]))]
+        for one in (part.numpy() for part in centres.split([len(one) for one in found]))
+    ]
 
 
 def drop_near(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:

@@ -143,7 +143,7 @@ class SynPo:
             [top[: gamma * one.positives] for top, one in zip(tops, supports, strict=True)],
             supports, seed,
         )
-        negatives = self._negatives(confidence.cpu().numpy(), supports, seed)
+        negatives = self._negatives(confidence, supports, seed)
         if self.parameters.drop_near_negatives:
             negatives = [
                 selection.drop_near(*both) for both in zip(negatives, positives, strict=True)
@@ -177,7 +177,7 @@ class SynPo:
         return fused
 
     def _positives(
-        self, tops: Sequence[np.ndarray], supports: Sequence[SynPoSupport], seed: int
+        self, tops: Sequence[Tensor], supports: Sequence[SynPoSupport], seed: int
     ) -> list[np.ndarray]:
         """Positive points (K, 2) of each slice's highest pixels (P, 2)."""
         points = [np.zeros((0, 2), np.float32)] * len(tops)
@@ -189,23 +189,25 @@ class SynPo:
         return points
 
     def _negatives(
-        self, maps: np.ndarray, supports: Sequence[SynPoSupport], seed: int
+        self, maps: Tensor, supports: Sequence[SynPoSupport], seed: int
     ) -> list[np.ndarray]:
         """Negative points (K, 2) of each slice's map, (N, R, R)."""
         chosen = self.parameters
-        pixels = [np.zeros((0, 2), np.int64)] * len(supports)
-        for row, one in enumerate(supports):
-            if one.has_background and chosen.negatives:
-                low = one.background_mean - chosen.alpha * one.background_deviation
-                high = one.background_mean - chosen.beta * one.background_deviation
-                pixels[row] = selection.interval_sample(
-                    maps[row], low, high, chosen.gamma * chosen.negatives,
-                    np.random.default_rng(seed),
-                )
-        return self._centres(pixels, chosen.negatives, seed) if chosen.negatives else pixels
+        if not chosen.negatives:
+            return [np.zeros((0, 2), np.float32) for _ in supports]
+        low, high = (
+            torch.tensor([
+                one.background_mean - factor * one.background_deviation
+                if one.has_background else torch.nan for one in supports
+            ], device=maps.device)
+            for factor in (chosen.alpha, chosen.beta)
+        )
+        most = chosen.gamma * chosen.negatives
+        pixels = selection.interval_sample(maps, low, high, most, seed=seed)
+        return self._centres(pixels, chosen.negatives, seed)
 
     def _centres(
-        self, sets: Sequence[np.ndarray], clusters: int, seed: int
+        self, sets: Sequence[Tensor], clusters: int, seed: int
     ) -> list[np.ndarray]:
         return selection.cluster_centres(
             sets, clusters, seed=seed, restarts=self.parameters.kmeans_restarts,

@@ -122,5 +122,5 @@ def _inner_points(pixels: np.ndarray) -> np.ndarray:
     places = np.argwhere(pixels)[:, ::-1]
     if not len(places):
         return np.zeros((0, 2), np.float32)
-    (centres,) = cluster_centres([places], NEGATIVES, seed=0)
+    (centres,) = cluster_centres([torch.from_numpy(places.copy())], NEGATIVES, seed=0)
     return places[distances(centres, places).argmin(axis=1)].astype(np.float32)

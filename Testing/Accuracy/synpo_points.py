@@ -64,7 +64,7 @@ def negatives(
     if len(pixels) > most:
         random = np.random.default_rng(0)
         pixels = pixels[np.sort(random.choice(len(pixels), size=most, replace=False))]
-    (centres,) = cluster_centres([pixels], p.negatives, seed=0)
+    (centres,) = cluster_centres([torch.from_numpy(pixels)], p.negatives, seed=0)
     return drop_near(centres, positives) if rule == "centres" else centres
 
 

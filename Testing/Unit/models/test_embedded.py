@@ -18,6 +18,7 @@ from FewShotSAMLib.models.embedded import (
     WEIGHTS,
     EmbeddedFeatures,
     EmbeddedModel,
+    brightened,
     load_embedded,
     read_network,
     save_network,
@@ -174,6 +175,34 @@ def test_colour_is_seen_as_its_mean():
     images = pictures(1, 64)
     grey = images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     assert torch.allclose(model.embed(images).features, model.embed(grey).features, atol=1e-4)
+
+
+@given(power=st.floats(1.6, 2.3), air=st.floats(0, 0.9), seed=st.integers(0, 100))
+def test_a_dark_picture_is_seen_as_bright_as_generated_ones(power, air, seed):
+    source = torch.Generator().manual_seed(seed)
+    picture = (0.1 + 0.9 * torch.rand(1, 1, 32, 32, generator=source)) ** power
+    picture = picture.clamp(min=0.06)
+    picture[..., : int(air * 32)] = 0
+    seen = brightened(picture)
+    looked_at = seen[..., ::2, ::2]
+    assert looked_at[looked_at > 0].median() == pytest.approx(0.5, abs=0.01)
+    assert (seen[picture == 0] == 0).all() and (seen >= picture - 1e-6).all()
+    order = picture.flatten().argsort()
+    assert (seen.flatten()[order].diff() >= 0).all()
+
+
+def test_bright_and_empty_pictures_are_seen_as_they_are():
+    bright = 0.5 + 0.5 * torch.rand(1, 1, 32, 32)
+    specks = torch.zeros(1, 1, 32, 32)
+    specks[..., 4, 4] = 0.3
+    several = torch.cat([bright, specks, torch.zeros_like(specks), torch.ones_like(specks)])
+    assert torch.allclose(brightened(several), several, atol=1e-6)
+
+
+def test_brightness_is_each_pictures_own():
+    several = torch.rand(5, 1, 32, 32) ** torch.linspace(0.3, 4, 5).view(-1, 1, 1, 1)
+    alone = torch.cat([brightened(one[None]) for one in several])
+    assert torch.allclose(brightened(several), alone, atol=1e-6)
 
 
 # ------------------------------------------------------------------------- the file

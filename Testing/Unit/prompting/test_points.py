@@ -55,7 +55,7 @@ def test_points_for_any_map(seed: int, levels: int, positives: int) -> None:
         assert len(prompts.positives) == positives
         assert len(prompts.negatives) <= 4
         assert (prompts.points >= 0).all() and (prompts.points <= ROI - 1).all()
-        assert all(in_hull(point, top) for point in prompts.positives)
+        assert all(in_hull(point, top.numpy()) for point in prompts.positives)
         if len(prompts.positives) > 1 and len(prompts.negatives):
             nearest = cdist(prompts.negatives, prompts.positives).min(axis=1)
             assert (nearest >= pdist(prompts.positives).max() - 1e-4).all()
@@ -77,9 +77,8 @@ def test_top_pixels_turn_with_the_map(seed: int, axis: int) -> None:
     order = torch.randperm(ROI * ROI, generator=torch.Generator().manual_seed(seed))
     maps = order.float().reshape(1, ROI, ROI)  # no ties: the choice is the map's alone
     plain, turned = top_pixels(maps, 40)[0], top_pixels(maps.flip(axis), 40)[0]
-    turned = turned.copy()
     turned[:, 2 - axis] = ROI - 1 - turned[:, 2 - axis]
-    assert np.array_equal(turned, plain)
+    assert torch.equal(turned, plain)
 
 
 @pytest.mark.parametrize("axis", [1, 2])
@@ -164,15 +163,30 @@ def test_fewer_pixels_than_clusters() -> None:
 
 
 def test_interval_is_closed_and_sampling_bounded() -> None:
-    values = np.arange(12.0).reshape(3, 4)
-    everything = interval_sample(values, 2, 5, 10, np.random.default_rng(0))
-    assert [values[y, x] for x, y in everything] == [2, 3, 4, 5]
-    some = interval_sample(values, 0, 11, 5, np.random.default_rng(0))
-    assert len({tuple(p) for p in some}) == 5
+    values = torch.arange(12.0).reshape(1, 3, 4)
+    (everything,) = interval_sample(values, torch.tensor([2]), torch.tensor([5]), 10, seed=0)
+    assert [values[0, y, x] for x, y in everything] == [2, 3, 4, 5]
+    (some,) = interval_sample(values, torch.tensor([0]), torch.tensor([11]), 5, seed=0)
+    assert len({tuple(p) for p in some.tolist()}) == 5
+
+
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 300))
+def test_samples_of_a_map_do_not_depend_on_the_others(seed: int, count: int) -> None:
+    maps, low, high = smooth_maps(seed, 3), torch.tensor([0.1, torch.nan, 0.4]), torch.ones(3)
+    maps[2, :3], maps[0, 0, 0] = torch.inf, torch.nan
+    together = interval_sample(maps, low, high, count, seed=seed)
+    assert [len(one) for one in together][1] == 0
+    for one, a, b, pixels in zip(maps, low, high, together, strict=True):
+        alone = interval_sample(one[None], a[None], b[None], count, seed=seed)[0]
+        assert torch.equal(alone, pixels)
+        x, y = pixels.unbind(1)
+        inside = (one >= a) & (one <= b) & one.isfinite()
+        assert inside[y, x].all() and len(pixels) == min(count, int(inside.sum()))
+        assert (torch.diff(y * ROI + x) > 0).all()
 
 
 def test_kmeans_finds_the_best_of_all_partitions() -> None:
-    pixels = np.array([[0, 0], [1, 0], [0, 2], [9, 9], [10, 8], [20, 1]])
+    pixels = torch.tensor([[0, 0], [1, 0], [0, 2], [9, 9], [10, 8], [20, 1]])
     (centres,) = cluster_centres([pixels], 3, seed=0)
     assert np.allclose(centres, [[1 / 3, 2 / 3], [20, 1], [9.5, 8.5]], atol=1e-5)
 
