@@ -55,12 +55,12 @@ class JudgingParameters:
     """
 
     same: ConfidenceWeights = ConfidenceWeights(
-        constant=-2.27, certainty=1.03, agreement=0.16, likeness=1.34, border=2.22, extent=0.99,
-        whole=0.25,
+        constant=-2.69, certainty=1.16, agreement=0.2, likeness=1.5, border=2.26, extent=0.98,
+        whole=0.32,
     )
     other: ConfidenceWeights = ConfidenceWeights(
-        constant=-6.64, certainty=1.18, agreement=0.32, likeness=0.92, expected=2.29, look=0.6,
-        reverse=1.36, border=1.7, extent=0.78, steady=0.01, whole=0.66, plan=0.75,
+        constant=-7.03, certainty=1.38, agreement=0.51, likeness=1.14, expected=2.27, look=0.59,
+        reverse=0.93, border=2.03, extent=0.72, whole=0.82, plan=0.76,
     )
     doubtful: float = 0.65
     missing: float = 0.25
