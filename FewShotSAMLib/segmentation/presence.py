@@ -102,6 +102,13 @@ def local_likeness(appearance: Appearance, image: np.ndarray, sigma: float) -> n
     return ndimage.gaussian_filter(ratio[_bin(image, len(ratio))], sigma)
 
 
+def local_spread(image: np.ndarray, sigma: float = 3.0) -> np.ndarray:
+    """How much the grey levels (H, W) vary around each place, within some `sigma` pixels: their
+    standard deviation, a fifth of the whole range and more being 1."""
+    mean, squares = (ndimage.gaussian_filter(one, sigma) for one in (image, image * image))
+    return np.clip(5 * np.sqrt(np.maximum(squares - mean * mean, 0)), 0, 1)
+
+
 def still_present(
     appearance: Appearance,
     image: np.ndarray,

@@ -16,10 +16,8 @@ slice is first segmented on its own, and fronts start at the slice that is most 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,16 +27,10 @@ from .finding.expected import dice_of, overlaps, within_reach
 from .finding.prior import Prior
 from .found import Found, Masks, Signals, resized
 from .key_slices import KeySliceParameters, key_slices
+from .looks import Looks, UnlikeParameters, learn_looks, less_where_unlike
 from .monitor import Monitor
 from .outward import drawn_masks, merged, show, write
-from .presence import (
-    Appearance,
-    PresenceParameters,
-    learn_appearance,
-    likeness,
-    local_likeness,
-    still_present,
-)
+from .presence import Appearance, PresenceParameters, likeness, still_present
 from .registration import register, warp
 from .results import SliceResult
 from .slices import SliceMasks, Structure, certainty, decode
@@ -58,8 +50,7 @@ class PropagationParameters:
         key_slices: where fronts start without drawn slices.
         certainty: largest absolute logit of a mask prompt.
         expected: share of the prior in another patient's result, where it is fully trusted.
-        unlike: taken from the logit for each unit that a place's likeness (see `presence`) is
-            below `alike`, at most `most_unlike` units; around: sigma of that likeness in pixels.
+        unlike: what is taken from logits where a place does not look like the structure.
         margin: added to the finished logits.
         taken: share of a mask that drawn structures may have taken before the front ends.
     """
@@ -72,10 +63,7 @@ class PropagationParameters:
     key_slices: KeySliceParameters = KeySliceParameters()
     certainty: float = 8.0
     expected: float = 0.1
-    unlike: float = 0.75
-    alike: float = 0.3
-    most_unlike: float = 2.0
-    around: float = 1.5
+    unlike: UnlikeParameters = UnlikeParameters()
     margin: float = 1.0
     taken: float = 0.5
 
@@ -87,7 +75,7 @@ class Front:
     Attributes:
         index: the slice it is at; logits: (R, R) its mask there.
         memory: what the method keeps of that slice.
-        appearance: grey levels where it started; look: of all slices that the structure starts in.
+        appearance: grey levels where it started; looks: of all slices that the structure starts in.
         reverse: how well that start segmented a marked slice back (`Signals.reverse`).
     """
 
@@ -97,7 +85,7 @@ class Front:
     logits: Tensor
     memory: Kept
     appearance: Appearance
-    look: Appearance
+    looks: Looks
     reverse: float = 1.0
 
 
@@ -134,27 +122,16 @@ def start_fronts(
     starts = {index: one for index, one in sized.items() if bool((one.logits > 0).any())}
     if not starts:
         return []
-    look = _appearance(work, starts, p)
+    looks = learn_looks(work, starts, p.presence)
     fronts = []
     for index, start in starts.items():
-        own = look if len(starts) == 1 else _appearance(work, {index: start}, p)
+        own = looks if len(starts) == 1 else learn_looks(work, {index: start}, p.presence)
         memory = work.method.remember(work.slices.one(index), start.logits)
         here = _as_here(work, replace(structure, kept=start.kept or structure.kept), memory)
         reverse = 1.0 if start.signals is None else start.signals.reverse
-        front = Front(here, index, 1, start.logits, memory, own, look, reverse)
+        front = Front(here, index, 1, start.logits, memory, own.grey, looks, reverse)
         fronts += [front, replace(front, step=-1)]
     return fronts
-
-
-def _appearance(
-    work: Work, starts: Mapping[int, Found], p: PropagationParameters
-) -> Appearance:
-    """Grey levels of what was drawn or found in some slices, which hold something."""
-    masks = [one.logits > 0 for one in starts.values()]
-    pictures = torch.stack([work.slices.picture(index) for index in starts])
-    return learn_appearance(
-        pictures.cpu().numpy(), torch.stack(masks).cpu().numpy(), work.thin_grey, p.presence
-    )
 
 
 def _as_here(work: Work, structure: Structure, start: Kept) -> Structure:
@@ -291,10 +268,11 @@ def _arrived(
     score = certainty(work.slices.encoders.model, masks.quality[n], proposal.affinity[0])
     decoded = resized(masks.logits[n], work.frame.size).sigmoid()
     both = p.carried * prior.sigmoid() + (1 - p.carried) * decoded
-    image = work.slices.picture(front.index + front.step).cpu().numpy()
-    logits = _less_where_unlike(torch.logit(both, 1e-4), front.look, image, p)
+    index = front.index + front.step
+    image = work.grey(index)
+    logits = less_where_unlike(torch.logit(both, 1e-4), front.looks, work, index, p.unlike)
     if plan := work.priors.get(front.structure.label):
-        share = plan.in_slices([front.index + front.step])[0].to(logits.device)
+        share = plan.in_slices([index])[0].to(logits.device)
         logits = _with_plan(logits, share, plan, p)
     inside = (logits > 0).cpu().numpy()
     if not inside.any():
@@ -310,14 +288,6 @@ def _arrived(
         expected = float(overlaps(logits[None], share[None])[0])
         signals = replace(signals, expected=expected, look=plan.look)
     return Found(logits, score, proposal.prompts[0], "propagated", signals)
-
-
-def _less_where_unlike(
-    logits: Tensor, appearance: Appearance, image: np.ndarray, p: PropagationParameters
-) -> Tensor:
-    """Logits (R, R) without what lies beside the structure and does not look like it."""
-    alike = torch.from_numpy(local_likeness(appearance, image, p.around)).to(logits.device)
-    return logits + p.unlike * (alike - p.alike).clamp(-p.most_unlike, 0)
 
 
 def _with_plan(logits: Tensor, share: Tensor, plan: Prior, p: PropagationParameters) -> Tensor:

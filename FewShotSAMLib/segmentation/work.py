@@ -18,8 +18,12 @@ from ..prompting.point_prompts import PointPrompts
 from .encoding import SliceEncoder
 from .exclusion import Excluded
 from .finding.prior import Prior
+from .presence import PresenceParameters, local_spread
 from .results import SliceResult
 from .slices import Structure
+
+_SLICES = 10  # that stand for a volume
+_KEPT = 32  # slices whose spread is kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,7 @@ class Work:
     priors: Mapping[int, Prior] = field(default_factory=dict)
     excluded: Excluded | None = None
     fields: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    spreads: dict[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -79,6 +84,28 @@ class Work:
         thin = self.slices.stack[tuple(slice(None, None, step) for step in steps)]
         grey = normalise(thin, self.slices.intensity)
         return (grey.mean(-1) if grey.ndim == 4 else grey).ravel()
+
+    @cached_property
+    def thin_spread(self) -> np.ndarray:
+        """The spread of grey levels in the body, in some slices and thinned, flat."""
+        last, air = len(self.labels) - 1, PresenceParameters.air
+        several = [np.zeros(1, np.float32)]  # all there is in a volume of air
+        for index in sorted({round(last * n / (_SLICES - 1)) for n in range(_SLICES)}):
+            grey, spread = (one[::3, ::3] for one in (self.grey(index), self.spread(index)))
+            several.append(np.maximum(spread[grey > air], air + 1e-3))  # even, but no air
+        return np.concatenate(several)
+
+    def grey(self, index: int) -> np.ndarray:
+        """One slice over the region of interest, float32 (R, R) in [0, 1]."""
+        return self.slices.picture(index).cpu().numpy()
+
+    def spread(self, index: int) -> np.ndarray:
+        """How much its grey levels vary around each place, (R, R) in [0, 1]."""
+        if index not in self.spreads:
+            if len(self.spreads) >= _KEPT:
+                self.spreads.pop(next(iter(self.spreads)))
+            self.spreads[index] = local_spread(self.grey(index))
+        return self.spreads[index]
 
     def propose(
         self, structure: Structure, encoded: EncodedSlices, indices: Sequence[int],

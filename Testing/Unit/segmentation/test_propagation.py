@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 from FewShotSAMLib import Support, load_segmenter
 from FewShotSAMLib.data.volume import Volume
 from FewShotSAMLib.evaluation.metrics import dice
+from FewShotSAMLib.segmentation.looks import UnlikeParameters
 from FewShotSAMLib.segmentation.monitor import Monitor
-from FewShotSAMLib.segmentation.presence import learn_appearance, likeness, local_likeness
+from FewShotSAMLib.segmentation.presence import (
+    learn_appearance,
+    likeness,
+    local_likeness,
+    local_spread,
+)
 from FewShotSAMLib.segmentation.propagation import PropagationParameters, propagate
 
 pytestmark = pytest.mark.slow
@@ -77,9 +83,9 @@ def test_what_looks_otherwise_is_left_out(segmenter, stacked):
         image, labels, axis="axial", slices=[MARKED[UPPER]], keep_labels=[UPPER]
     )
 
-    def beside(unlike: float) -> int:
+    def beside(weight: float) -> int:
         work = segmenter.work(image, [support])
-        propagate(work, Monitor(), PropagationParameters(unlike=unlike))
+        propagate(work, Monitor(), PropagationParameters(unlike=UnlikeParameters(weight)))
         work.labels[MARKED[UPPER]] = 0
         return int(((work.labels == UPPER) & (truth.voxels == 0)).sum())
 
@@ -98,3 +104,36 @@ def test_local_likeness_is_likeness_place_by_place(seed, side):
     assert places[mask].mean() == pytest.approx(likeness(look, image, mask), abs=1e-4)
     blurred = local_likeness(look, image, 1.5)
     assert places.min() - 1e-4 <= blurred.min() and blurred.max() <= places.max() + 1e-4
+
+
+@given(seed=st.integers(0, 99), sigma=st.floats(1, 4))
+def test_spread_is_the_deviation_around_each_place(seed, sigma):
+    random = np.random.default_rng(seed)
+    image = (0.3 + 0.05 * random.random((24, 30))).astype(np.float32)
+    image[:, 15:] += 0.2 * (np.indices((24, 15)).sum(0) % 2)
+    spread = local_spread(image, sigma)
+    assert (spread >= 0).all() and (spread <= 1).all()
+    assert spread[:, -2:].min() > 3 * spread[:, :2].max()  # a chequered half, an even one
+    assert local_spread(np.full((9, 9), 0.7, np.float32), sigma).max() < 0.01
+    assert np.allclose(local_spread(image + 0.1, sigma), spread, atol=0.02)
+
+
+def test_what_is_as_bright_but_not_as_even_is_left_out(segmenter):
+    """An even organ that ends, and below it speckled tissue of the same mean."""
+    random = np.random.default_rng(3)
+    speckled = 300 + 150 * np.sign(random.normal(size=(16, 96, 96)))
+    speckled[:, :, :8] = speckled[:, :, -8:] = 0
+    truth = np.zeros((16, 96, 96), np.uint8)
+    for index, half in enumerate(np.linspace(22, 4, 13)):
+        truth[index, 48 - int(half) : 48 + int(half), 30:66] = 1
+    voxels = np.where(truth == 1, 300 + 10 * random.normal(size=truth.shape), speckled)
+    image = Volume(voxels.astype(np.int16), (3, 3, 5), name="speckled", modality="MR")
+    labels = Volume(truth, image.spacing, name="drawn")
+    support = Support.from_labels(image, labels, axis="axial", slices=[1])
+
+    def overlap(weight: float) -> float:
+        work = segmenter.work(image, [support])
+        propagate(work, Monitor(), PropagationParameters(unlike=UnlikeParameters(weight)))
+        return dice(work.labels == 1, truth == 1)
+
+    assert overlap(0.75) > overlap(0.0) + 0.01

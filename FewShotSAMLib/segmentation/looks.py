@@ -1,0 +1,66 @@
+"""What a structure looks like, place by place: its grey levels and how even they are.
+
+Bowel may be as bright as the liver beside it on the mean; it is nowhere as even. What a mask
+that is carried from slice to slice takes in of its surroundings is seen by one of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .found import Found
+from .presence import Appearance, PresenceParameters, learn_appearance, local_likeness
+from .work import Work
+
+
+@dataclass(frozen=True)
+class UnlikeParameters:
+    """Constants; chosen on the abdominal MR 1, 2, 3 and 5.
+
+    Attributes:
+        weight: taken from the logit for each unit that a place's likeness (see `presence`) is below
+            `alike`, at most `most` units; for grey levels and for their spread.
+        around: sigma of that likeness in pixels.
+    """
+
+    weight: float = 0.75
+    alike: float = 0.3
+    most: float = 2.0
+    around: float = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """Of one structure.
+
+    Attributes:
+        grey: its grey levels; spread: theirs around each place (`presence.local_spread`).
+    """
+
+    grey: Appearance
+    spread: Appearance
+
+
+def learn_looks(work: Work, found: Mapping[int, Found], presence: PresenceParameters) -> Looks:
+    """From what was drawn or found in some slices: masks (R, R) that hold something."""
+    masks = torch.stack([one.logits > 0 for one in found.values()]).cpu().numpy()
+    grey, spread = (
+        learn_appearance(np.stack([of(index) for index in found]), masks, volume, presence)
+        for of, volume in ((work.grey, work.thin_grey), (work.spread, work.thin_spread))
+    )
+    return Looks(grey, spread)
+
+
+def less_where_unlike(
+    logits: Tensor, looks: Looks, work: Work, index: int, p: UnlikeParameters
+) -> Tensor:
+    """Logits (R, R) of a slice without what lies beside the structure and does not look like it."""
+    for appearance, picture in ((looks.grey, work.grey(index)), (looks.spread, work.spread(index))):
+        alike = torch.from_numpy(local_likeness(appearance, picture, p.around)).to(logits.device)
+        logits = logits + p.weight * (alike - p.alike).clamp(-p.most, 0)
+    return logits
