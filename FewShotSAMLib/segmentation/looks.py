@@ -20,15 +20,16 @@ from .work import Work
 
 @dataclass(frozen=True)
 class UnlikeParameters:
-    """Constants; chosen on the abdominal MR 1, 2, 3 and 5.
+    """Constants; chosen on the abdominal MR and the CT.
 
     Attributes:
-        weight: taken from the logit for each unit that a place's likeness (see `presence`) is below
-            `alike`, at most `most` units; for grey levels and for their spread.
+        grey, spread: taken from the logit for each unit that a place's likeness (see `presence`) in
+            grey levels, and in their spread, is below `alike`, at most `most` units.
         around: sigma of that likeness in pixels.
     """
 
-    weight: float = 0.75
+    grey: float = 0.75
+    spread: float = 0.6
     alike: float = 0.3
     most: float = 2.0
     around: float = 1.5
@@ -60,7 +61,9 @@ def less_where_unlike(
     logits: Tensor, looks: Looks, work: Work, index: int, p: UnlikeParameters
 ) -> Tensor:
     """Logits (R, R) of a slice without what lies beside the structure and does not look like it."""
-    for appearance, picture in ((looks.grey, work.grey(index)), (looks.spread, work.spread(index))):
-        alike = torch.from_numpy(local_likeness(appearance, picture, p.around)).to(logits.device)
-        logits = logits + p.weight * (alike - p.alike).clamp(-p.most, 0)
+    for weight, look, picture in (
+        (p.grey, looks.grey, work.grey(index)), (p.spread, looks.spread, work.spread(index))
+    ):
+        alike = torch.from_numpy(local_likeness(look, picture, p.around)).to(logits.device)
+        logits = logits + weight * (alike - p.alike).clamp(-p.most, 0)
     return logits

@@ -85,7 +85,7 @@ def test_what_looks_otherwise_is_left_out(segmenter, stacked):
 
     def beside(weight: float) -> int:
         work = segmenter.work(image, [support])
-        propagate(work, Monitor(), PropagationParameters(unlike=UnlikeParameters(weight)))
+        propagate(work, Monitor(), PropagationParameters(unlike=UnlikeParameters(grey=weight)))
         work.labels[MARKED[UPPER]] = 0
         return int(((work.labels == UPPER) & (truth.voxels == 0)).sum())
 
@@ -133,7 +133,7 @@ def test_what_is_as_bright_but_not_as_even_is_left_out(segmenter):
 
     def overlap(weight: float) -> float:
         work = segmenter.work(image, [support])
-        propagate(work, Monitor(), PropagationParameters(unlike=UnlikeParameters(weight)))
+        propagate(work, Monitor(), PropagationParameters(unlike=UnlikeParameters(spread=weight)))
         return dice(work.labels == 1, truth == 1)
 
-    assert overlap(0.75) > overlap(0.0) + 0.01
+    assert overlap(UnlikeParameters().spread) > overlap(0.0) + 0.01
