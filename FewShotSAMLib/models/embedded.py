@@ -123,8 +123,8 @@ class EmbeddedModel:
 def brightened(grey: Tensor) -> Tensor:
     """Pictures (N, 1, S, S) in [0, 1] as bright as those that the network has learnt from.
 
-    These show half of what is not air brighter than half of the range. Scans are darker: a few fat
-    or vessels take the upper half of it. Each is raised to the power that makes their medians
+    These show half of what is not air brighter than half of the range. Scans are darker: some fat
+    and vessels take the upper half of it. Each is raised to the power that makes their medians
     equal, never to one above 1.
     """
     few = grey[..., ::2, ::2].flatten(1)

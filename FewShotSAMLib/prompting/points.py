@@ -76,13 +76,11 @@ def cluster_centres(
     """
     if not sets:
         return []
-    more = [place for place, pixels in enumerate(sets) if len(pixels) > clusters]
-    found = list(sets)
-    for place, one in zip(more, kmeans(
-        [sets[place] for place in more], clusters,
+    clustered = iter(kmeans(
+        [pixels for pixels in sets if len(pixels) > clusters], clusters,
         seed=seed, restarts=restarts, iterations=iterations,
-    ), strict=True):
-        found[place] = one
+    ))
+    found = [next(clustered) if len(pixels) > clusters else pixels for pixels in sets]
     centres = torch.cat([one.to(torch.float32) for one in found]).cpu()  # all at once
     return [
         one[np.lexsort((one[:, 0], one[:, 1]))]

@@ -6,7 +6,7 @@ that is carried from slice to slice takes in of its surroundings is seen by one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,12 +49,25 @@ class Looks:
 
 def learn_looks(work: Work, found: Mapping[int, Found], presence: PresenceParameters) -> Looks:
     """From what was drawn or found in some slices: masks (R, R) that hold something."""
-    masks = torch.stack([one.logits > 0 for one in found.values()]).cpu().numpy()
-    grey, spread = (
-        learn_appearance(np.stack([of(index) for index in found]), masks, volume, presence)
-        for of, volume in ((work.grey, work.thin_grey), (work.spread, work.thin_spread))
+    return Looks(
+        learn_grey(work, found, presence),
+        _learnt(work.spread, work.thin_spread, found, presence),
     )
-    return Looks(grey, spread)
+
+
+def learn_grey(
+    work: Work, found: Mapping[int, Found], presence: PresenceParameters
+) -> Appearance:
+    """The grey levels alone."""
+    return _learnt(work.grey, work.thin_grey, found, presence)
+
+
+def _learnt(
+    picture: Callable[[int], np.ndarray], volume: np.ndarray, found: Mapping[int, Found],
+    presence: PresenceParameters,
+) -> Appearance:
+    masks = torch.stack([one.logits > 0 for one in found.values()]).cpu().numpy()
+    return learn_appearance(np.stack([picture(index) for index in found]), masks, volume, presence)
 
 
 def less_where_unlike(

@@ -27,7 +27,7 @@ from .finding.expected import dice_of, overlaps, within_reach
 from .finding.prior import Prior
 from .found import Found, Masks, Signals, resized
 from .key_slices import KeySliceParameters, key_slices
-from .looks import Looks, UnlikeParameters, learn_looks, less_where_unlike
+from .looks import Looks, UnlikeParameters, learn_grey, learn_looks, less_where_unlike
 from .monitor import Monitor
 from .outward import drawn_masks, merged, show, write
 from .presence import Appearance, PresenceParameters, likeness, still_present
@@ -125,11 +125,11 @@ def start_fronts(
     looks = learn_looks(work, starts, p.presence)
     fronts = []
     for index, start in starts.items():
-        own = looks if len(starts) == 1 else learn_looks(work, {index: start}, p.presence)
+        own = looks.grey if len(starts) == 1 else learn_grey(work, {index: start}, p.presence)
         memory = work.method.remember(work.slices.one(index), start.logits)
         here = _as_here(work, replace(structure, kept=start.kept or structure.kept), memory)
         reverse = 1.0 if start.signals is None else start.signals.reverse
-        front = Front(here, index, 1, start.logits, memory, own.grey, looks, reverse)
+        front = Front(here, index, 1, start.logits, memory, own, looks, reverse)
         fronts += [front, replace(front, step=-1)]
     return fronts
 

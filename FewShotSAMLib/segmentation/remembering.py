@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
+from dataclasses import dataclass, field, replace
 
 from ..models.interfaces import Remembered, RememberingModel, SliceMemory
 from ..prompting.encoded_slices import EncodedSlices
@@ -29,12 +27,12 @@ from ..prompting.interfaces import Near
 from .finding.expected import within_reach
 from .found import Found, Masks, Signals, resized
 from .key_slices import KeySliceParameters, key_slices
+from .looks import learn_grey
 from .monitor import Monitor
 from .outward import drawn_masks, merged, show, write
 from .presence import (
     Appearance,
     PresenceParameters,
-    learn_appearance,
     likeness,
     still_present,
 )
@@ -134,7 +132,7 @@ def _track(sweeps: Sweeps, structure: Structure) -> Track | None:
     """A structure with its prompted slices in the memory; None where nothing prompts it."""
     work, label = sweeps.work, structure.label
     side = work.slices.encoders.model.input_size
-    masks, pictures, reverse = {}, [], 1.0
+    marked, reverse = {}, 1.0
     for index in sorted(k for name, k in sweeps.found if name == label):
         one = sweeps.found[label, index]
         logits = resized(one.logits, work.frame.size)
@@ -143,15 +141,12 @@ def _track(sweeps: Sweeps, structure: Structure) -> Track | None:
             continue
         sweeps.monitor.check()
         sweeps.memory.mark(label, index, work.slices.one(index).embeddings, inside)
-        masks[index] = (logits > 0).cpu().numpy()
-        pictures.append(work.slices.picture(index).cpu().numpy())
+        marked[index] = replace(one, logits=logits)
         reverse = reverse if one.signals is None else min(reverse, one.signals.reverse)
-    if not masks:
+    if not marked:
         return None
-    appearance = learn_appearance(
-        np.stack(pictures), np.stack(list(masks.values())), work.thin_grey, sweeps.p.presence
-    )
-    return Track(structure, tuple(masks), appearance, reverse)
+    appearance = learn_grey(work, marked, sweeps.p.presence)
+    return Track(structure, tuple(marked), appearance, reverse)
 
 
 def _sweep(sweeps: Sweeps, tracks: Sequence[Track], step: int) -> None:
@@ -217,7 +212,7 @@ def _present(
     near = Near(within_reach(inside[None], p.reach)[0])
     affinity = work.propose(track.structure, encoded, [index], near).affinity[0]
     ours = float(affinity.clamp(0, 1))
-    mask, image = inside.cpu().numpy(), work.slices.picture(index).cpu().numpy()
+    mask, image = inside.cpu().numpy(), work.grey(index)
     there = ours >= p.ends_below and still_present(track.appearance, image, mask, p.presence)
     if not (there or work.assume_present):
         return None

@@ -52,6 +52,7 @@ class Work:
         priors: by label, where structures that nobody drew in the query are expected.
         excluded: what belongs to other structures, or None.
         fields: displacement from one slice to its neighbour, registered when first needed.
+        spreads: those of `spread` that are kept.
     """
 
     slices: SliceEncoder
