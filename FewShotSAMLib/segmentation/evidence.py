@@ -1,8 +1,9 @@
 """What finished labels themselves say of how good they are.
 
 The network judges a mask while it makes it. Afterwards more can be seen: whether the picture
-changes where the mask ends, how large the mask is beside the structure's largest, whether it goes
-on in the slices beside it, and whether the whole structure lies where the body's plan expects it.
+changes where the mask ends, and all around it; how large and how round the mask is beside the
+structure's others, how sure the network is of the slices beside it, and whether the whole structure
+lies where the body's plan expects it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .work import Work
 
 RIM = 2  # pixels on either side of a border
 FLAT = 0.02  # grey levels, of 1: spread of what is quite even
+ORDINARY = (0.1, 0.9)  # share of the grey levels inside below the darkest and brightest of them
 
 
 def with_evidence(work: Work, results: Sequence[SliceResult]) -> list[SliceResult]:
@@ -44,17 +46,23 @@ class _Structure:
         self._work, self._label = work, label
         areas = [one.area_mm2 for one in results]
         self._largest = max(areas)
-        sure = [1.0 if one.signals is None else one.signals.certainty for one in results]
-        self._sure = float(np.average(sure, weights=areas))
+        self._certainty = {
+            one.index: 1.0 if one.signals is None else one.signals.certainty for one in results
+        }
+        self._sure = float(np.average([self._certainty[r.index] for r in results], weights=areas))
+        self._roundness = {r.index: roundness(self._mask(r.index)) for r in results}
         plan = work.priors.get(label)
         self._plan = 1.0 if plan is None else _overlap_with(plan, work, label)
 
     def with_signals(self, one: SliceResult) -> SliceResult:
+        grey, mask = _around(self._grey(one.index), self._mask(one.index))
+        beside = (self._certainty.get(one.index + step, 1.0) for step in (-1, 0, 1))
         return replace(one, signals=replace(
             one.signals,
-            border=border(self._grey(one.index), self._mask(one.index)),
+            border=border(grey, mask), closed=closed(grey, mask),
             extent=float(np.sqrt(one.area_mm2 / self._largest)),
-            steady=self._steady(one.index), whole=self._sure, plan=self._plan,
+            round=self._roundness[one.index] / max(self._roundness.values()),
+            beside=min(beside), whole=self._sure, plan=self._plan,
         ))
 
     def _mask(self, index: int) -> np.ndarray:
@@ -65,29 +73,47 @@ class _Structure:
         grey = self._work.slices.grey(index)
         return grey.mean(-1) if grey.ndim == 3 else grey
 
-    def _steady(self, index: int) -> float:
-        """Mean Dice with the masks beside it in the range; 1 where there are no slices beside."""
-        here, work = self._mask(index), self._work
-        beside = [self._mask(k) for k in (index - 1, index + 1) if work.first <= k <= work.last]
-        shared = [
-            2 * np.count_nonzero(here & other)
-            / max(np.count_nonzero(here) + np.count_nonzero(other), 1) for other in beside
-        ]
-        return float(np.mean(shared)) if shared else 1.0
+
+def _around(grey: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Grey levels and mask (H, W), cut to the mask and what is near it."""
+    part = tuple(
+        slice(max(one.start - RIM, 0), one.stop + RIM)
+        for one in ndimage.find_objects(mask.astype(np.uint8))[0]
+    )
+    return grey[part], mask[part]
 
 
 def border(grey: np.ndarray, mask: np.ndarray) -> float:
     """0 to 1: how much the grey levels (H, W) on both sides of a mask's border differ, beside
     their spread inside; a half where they differ by as much."""
-    rows, columns = (slice(max(one.start - RIM, 0), one.stop + RIM) for one in
-                     ndimage.find_objects(mask.astype(np.uint8))[0])
-    grey, mask = grey[rows, columns], mask[rows, columns]
     rim = mask & ~ndimage.binary_erosion(mask, iterations=RIM, border_value=1)
-    ring = ndimage.binary_dilation(mask, iterations=RIM) & ~mask
+    ring = _ring(mask)
     if not rim.any() or not ring.any():  # the mask fills the picture
         return 0.0
     apart = abs(float(grey[rim].mean() - grey[ring].mean())) / (float(grey[mask].std()) + FLAT)
     return apart / (1 + apart)
+
+
+def closed(grey: np.ndarray, mask: np.ndarray) -> float:
+    """0 to 1: the share of what lies around a mask (H, W) that does not look like its inside, that
+    is, whose grey levels are not ordinary there. Where a mask has run over the structure's end, or
+    stopped short of it, what lies beyond goes on as it is inside."""
+    ring = _ring(mask)
+    if not ring.any():
+        return 0.0
+    darkest, brightest = np.quantile(grey[mask], ORDINARY)
+    return float(((grey[ring] < darkest) | (grey[ring] > brightest)).mean())
+
+
+def _ring(mask: np.ndarray) -> np.ndarray:
+    """What lies just outside of a mask (H, W)."""
+    return ndimage.binary_dilation(mask, iterations=RIM) & ~mask
+
+
+def roundness(mask: np.ndarray) -> float:
+    """0 to 1: area of a mask (H, W) over that of a disc with as many pixels on its edge."""
+    edge = np.count_nonzero(mask & ~ndimage.binary_erosion(mask))
+    return min(4 * np.pi * np.count_nonzero(mask) / max(edge, 1) ** 2, 1.0)
 
 
 def _overlap_with(plan: Prior, work: Work, label: int) -> float:

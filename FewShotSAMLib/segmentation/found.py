@@ -22,10 +22,11 @@ class Signals:
         expected: Dice with the body's plan; 1 where there is none.
         look: how much what lies where the plan expects it is as bright as the marked structure.
         reverse: Dice of the marked slice segmented back; 1 where a person drew in this volume.
-        border, extent, steady, whole, plan: what the finished labels show (see `evidence`): grey
-            levels that change across the border, the mask's width as a share of the structure's
-            largest, Dice with the masks beside it, the model's certainty of the whole structure,
-            and the whole structure's Dice with the body's plan.
+        border, closed, extent, round, beside, whole, plan: what the finished labels show (see
+            `evidence`): grey levels that change across the border, and all around; the mask's width
+            and its roundness as shares of the structure's largest; the least certainty of this
+            slice and those beside it; the model's certainty of the whole structure, and the whole
+            structure's Dice with the body's plan.
     """
 
     certainty: float
@@ -35,8 +36,10 @@ class Signals:
     look: float = 1.0
     reverse: float = 1.0
     border: float = 1.0
+    closed: float = 1.0
     extent: float = 1.0
-    steady: float = 1.0
+    round: float = 1.0
+    beside: float = 1.0
     whole: float = 1.0
     plan: float = 1.0
 

@@ -2,10 +2,11 @@
 
 A mask's estimate is a logistic function of its signals. Its weights were fitted on generated
 abdomens only (`python Testing/Accuracy/confidence.py --fit --pairs 60`), once for structures that
-are followed from a drawing in their own volume and once for those found by another patient's; how
-much large weights cost there was chosen on the abdominal MR 1, 2, 3 and 5, because generated images
-flatter what the model thinks of itself. They hold for models that judge presence themselves; the
-scores of others stay what they are, and nothing is taken away for them.
+are followed from a drawing in their own volume and once for those found by another patient's. How
+much large weights cost there, and that masks drawn on nothing are rarer in other patients than in
+the generated pairs, come from the abdominal MR 1, 2, 3 and 5: generated images flatter what the
+model thinks of itself. They hold for models that judge presence themselves; the scores of others
+stay what they are, and nothing is taken away for them.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ class ConfidenceWeights:
     look: float = 0.0
     reverse: float = 0.0
     border: float = 0.0
+    closed: float = 0.0
     extent: float = 0.0
-    steady: float = 0.0
+    round: float = 0.0
+    beside: float = 0.0
     whole: float = 0.0
     plan: float = 0.0
 
@@ -49,21 +52,23 @@ class JudgingParameters:
     Attributes:
         same, other: weights for the patient who was marked, and for another one.
         doubtful: estimated Dice of a structure below which it is doubtful.
-        missing: and below which it is taken not to be there.
+        missing: and below which it is taken not to be there. With both, generated structures are
+            called so as often as with earlier weights.
         elsewhere: Dice of a whole structure and the body's plan below which it is doubtful too;
             on the abdominal MR 1, 2, 3 and 5 the least is 0.61.
     """
 
     same: ConfidenceWeights = ConfidenceWeights(
-        constant=-2.69, certainty=1.16, agreement=0.2, likeness=1.5, border=2.26, extent=0.98,
-        whole=0.32,
+        constant=-4.22, certainty=1.07, agreement=0.24, likeness=0.99, border=1.65, closed=1.82,
+        extent=0.98, round=0.01, beside=1.14, whole=0.21,
     )
     other: ConfidenceWeights = ConfidenceWeights(
-        constant=-7.03, certainty=1.38, agreement=0.51, likeness=1.14, expected=2.27, look=0.59,
-        reverse=0.93, border=2.03, extent=0.72, whole=0.82, plan=0.76,
+        constant=-4.46, certainty=0.74, agreement=0.29, likeness=0.94, expected=1.33, look=0.12,
+        reverse=0.08, border=1.12, closed=1.17, extent=0.78, round=0.69, beside=0.8, whole=0.18,
+        plan=0.05,
     )
-    doubtful: float = 0.65
-    missing: float = 0.25
+    doubtful: float = 0.75
+    missing: float = 0.5
     elsewhere: float = 0.4
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.phantom.abdomen import abdomen
-from FewShotSAMLib.segmentation.evidence import border
+from FewShotSAMLib.segmentation.evidence import border, closed, roundness
 
 SIZE = {"shape": (10, 96, 96), "spacing": (3.4, 3.4, 16.0)}
 
@@ -28,6 +28,27 @@ def test_a_mask_on_its_border_is_better_than_one_beside_it(row, column, contrast
     displaced = np.roll(truth, beside, axis=1)
     assert 0 <= border(grey, displaced) < border(grey, truth) < 1
     assert border(1 - grey, truth) == pytest.approx(border(grey, truth), abs=1e-4)
+
+
+@given(st.floats(16, 31), st.floats(16, 31), st.integers(3, 5))
+def test_what_stops_short_of_the_end_or_runs_over_it_is_less_closed(row, column, off):
+    truth, random = disc(row, column), np.random.default_rng(0)
+    grey = (0.2 + 0.5 * truth + 0.02 * random.normal(size=truth.shape)).astype(np.float32)
+    assert closed(grey, truth) > 0.95
+    assert closed(grey, disc(row, column, 9 - off)) < 0.6
+    assert closed(grey, disc(row, column, 9 + off)) < 0.6
+    half = truth & (np.arange(48) < column)  # open on one side
+    assert closed(grey, half) < closed(grey, truth) - 0.1
+    assert closed(1 - grey, truth) == pytest.approx(closed(grey, truth), abs=0.02)
+    assert closed(grey, np.ones_like(truth)) == 0
+
+
+@given(st.integers(2, 8))
+def test_a_ragged_mask_is_less_round_than_a_disc(teeth):
+    round_one, rows = disc(24, 24, 16), np.mgrid[:48, :48][0]
+    ragged = round_one & (rows % (2 * teeth) < teeth)
+    assert 0 < roundness(ragged) < roundness(round_one) <= 1
+    assert roundness(np.ones((1, 1), bool)) == 1
 
 
 def test_a_mask_that_has_no_border_says_nothing():
