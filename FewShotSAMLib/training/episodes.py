@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..models.embedded import brightened
 from .anatomy import (
     Anatomy,
     another_patient,
@@ -36,7 +37,7 @@ class Episodes:
     """B pairs of pictures with T structures each.
 
     Attributes:
-        support, query: (B, 1, S, S) pictures in [0, 1].
+        support, query: (B, 1, S, S) pictures in [0, 1], dark ones brightened as the model does.
         support_groups, query_groups: (B, S, S) long, the structure at each pixel, 0 for none.
         support_masks, query_masks: (B, T, S, S) float 0 or 1.
         neighbours: (B,) bool, the two are slices of one patient.
@@ -128,7 +129,7 @@ def _planes(
 def _seen(view: _View, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Picture (B, 1, S, S), structure at each pixel (B, S, S), containers filled (B, C, S, S)."""
     labels, filled = cut(view.anatomy, view.height, view.x, view.y)
-    picture = render(labels, view.look, view.scanner, generator)
+    picture = brightened(render(labels, view.look, view.scanner, generator))
     air = torch.zeros(len(labels), 1, dtype=torch.long, device=labels.device)
     structure = torch.cat([air, view.anatomy.group + 1], 1)
     return picture, structure.gather(1, labels.flatten(1)).view_as(labels), filled
