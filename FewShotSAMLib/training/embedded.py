@@ -1,8 +1,8 @@
 """Training the embedded model: python -m FewShotSAMLib.training.embedded --minutes 60.
 
 Everything is generated on the training device. The schedule goes by the clock, or by steps:
-pictures of 128 pixels first, then 192, then 256, one cosine of the learning rate over the whole
-run. A run can be stopped and resumed; what is shipped is the moving average of the weights.
+pictures of 128 pixels first, then 192, then 256 (sooner where it goes on from weights that have
+learnt already), one cosine of the learning rate over the whole run. A run can be stopped and resumed; what is shipped is the moving average of the weights.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import math
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Stage:
 
 
 STAGES = (Stage(0.4, 128, 12), Stage(0.7, 192, 6), Stage(1.0, 256, 4))
+FROM_WEIGHTS = (Stage(0.25, 128, 12), Stage(0.4, 192, 6), Stage(1.0, 256, 4))
 
 
 PEAK_RATE = 1.5e-3
@@ -63,6 +64,7 @@ class Training:
     ) -> None:
         torch.manual_seed(seed)
         self.device, self.seed, self.peak_rate = device, seed, peak_rate
+        self.stages = FROM_WEIGHTS if start else STAGES
         self.dtype = choose_precision(torch.device(device), training=True)
         network = start or EmbeddedNetwork(config)
         self.network = network.to(device, memory_format=torch.channels_last)
@@ -127,9 +129,11 @@ class Training:
         self.step, self.seconds, self.seed = saved["step"], saved["seconds"], saved["seed"]
 
 
-def schedule(share: float, step: int) -> tuple[Stage, float]:
+def schedule(
+    share: float, step: int, stages: Sequence[Stage] = STAGES
+) -> tuple[Stage, float]:
     """The stage, and the learning rate as a part of the largest, at this share of the run."""
-    stage = next(s for s in STAGES if share <= s.until or s is STAGES[-1])
+    stage = next(s for s in stages if share <= s.until or s is stages[-1])
     warm = min(1.0, (step + 1) / 200)
     cosine = 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
     return stage, warm * max(cosine, 0.01)
@@ -198,7 +202,7 @@ def _means_between_checks(
     one."""
     sums: list[list[float]] = []
     while (share := length.share(run)) < 1:
-        stage, rate = schedule(share, run.step)
+        stage, rate = schedule(share, run.step, run.stages)
         parts = run.one_step(stage, rate * run.peak_rate)
         sums.append([x.item() for x in (parts.contrast, parts.synergy, parts.mask, parts.quality)])
         clock.tick()
