@@ -19,6 +19,7 @@ from .episodes import random_episodes
 from .fob import FobTraining, embedded_schedule, train
 from .fob_export import export_trained
 from .fob_losses import FobBatch
+from .fob_start import start_from
 from .run_log import print_row
 
 FILE = "fob-embedded.safetensors"
@@ -61,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"python -m FewShotSAMLib.training.fob_generated --minutes {options.minutes:g} "
         f"--steps {options.steps} --rate {options.rate:g} --device {run.device.type} "
         f"--seed {run.seed}"
+        + (f" --start {options.start.name}" if options.start else "")
     )
     export_trained(run, options.folder / FILE, row, {
         "command": command, "commit": options.commit,
@@ -75,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=3000,
                         help="steps of the learning rate's schedule, which ends at 1/64")
     parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--start", type=Path, metavar="FILE",
+                        help="a FoB to go on from (default: random weights)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("training-fob-embedded"),
@@ -91,6 +95,9 @@ def _train(options: argparse.Namespace) -> tuple[FobTraining, dict[str, float]]:
     run = FobTraining(
         embedded_config(backbone.network.config), device.type, options.seed, schedule, backbone
     )
+    if options.start:
+        print(f"{start_from(run.network, options.start)} taken from {options.start}",
+              file=sys.stderr)
     source = GeneratedEpisodes(options.seed, device)
     return run, train(run, source, options.folder, minutes=options.minutes, tell=print_row)
 
