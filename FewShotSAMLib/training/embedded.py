@@ -2,7 +2,8 @@
 
 Everything is generated on the training device. The schedule goes by the clock, or by steps:
 pictures of 128 pixels first, then 192, then 256 (sooner where it goes on from weights that have
-learnt already), one cosine of the learning rate over the whole run. A run can be stopped and resumed; what is shipped is the moving average of the weights.
+learnt already), one cosine of the learning rate over the whole run. A run can be stopped and
+resumed; what is shipped is the moving average of the weights.
 """
 
 from __future__ import annotations

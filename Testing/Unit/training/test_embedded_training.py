@@ -19,6 +19,7 @@ from FewShotSAMLib.models.embedded_network import EmbeddedConfig, EmbeddedNetwor
 from FewShotSAMLib.prompting.synpo import SynPo
 from FewShotSAMLib.prompting.synpo_parameters import SynPoParameters
 from FewShotSAMLib.training.embedded import (
+    FROM_WEIGHTS,
     STAGES,
     Length,
     Stage,
@@ -242,16 +243,22 @@ def test_a_tiny_network_learns():
     assert np.mean(seen[-10:]) < 0.9 * np.mean(seen[:10])
 
 
-def test_schedule_grows_pictures_and_lets_the_rate_fall():
-    sizes = [schedule(share, 1000)[0].size for share in np.linspace(0, 1.2, 40)]
-    rates = [schedule(share, 1000)[1] for share in np.linspace(0, 1.2, 40)]
-    assert sizes[0] == STAGES[0].size and sizes[-1] == STAGES[-1].size
+@pytest.mark.parametrize("stages", [STAGES, FROM_WEIGHTS])
+def test_schedule_grows_pictures_and_lets_the_rate_fall(stages):
+    sizes = [schedule(share, 1000, stages)[0].size for share in np.linspace(0, 1.2, 40)]
+    rates = [schedule(share, 1000, stages)[1] for share in np.linspace(0, 1.2, 40)]
+    assert sizes[0] == stages[0].size and sizes[-1] == stages[-1].size
     assert sizes == sorted(sizes)
     assert all(a >= b > 0 for a, b in zip(rates, rates[1:]))
     assert rates[-1] < 0.05 * rates[0]
     warm = [schedule(0.0, step)[1] for step in (0, 10, 100, 1000)]
     assert warm == sorted(warm) and warm[0] < 0.05 * warm[-1]
     assert all(size % 32 == 0 for size in sizes), "the network halves pictures five times"
+
+
+def test_what_has_learnt_already_sees_full_size_pictures_sooner():
+    new, on = Training("cpu", 0, TINY), Training("cpu", 0, start=EmbeddedNetwork(TINY))
+    assert [schedule(0.5, 1000, run.stages)[0].size for run in (new, on)] == [192, 256]
 
 
 # ------------------------------------------------------------------------- the command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from FewShotSAMLib.models.embedded import load_embedded
 from FewShotSAMLib.models.fob import embedded_config, read_fob, save_fob
 from FewShotSAMLib.models.fob_network import FobConfig, FobNetwork
 from FewShotSAMLib.phantom.abdomen import abdomen
+from FewShotSAMLib.training import fob_generated
 from FewShotSAMLib.training.fob import FobSchedule, FobTraining, train
 from FewShotSAMLib.training.fob_start import start_from
 from FewShotSAMLib.training.fob_volumes import AREA, VolumeEpisodes, prepare_volume
@@ -492,3 +494,17 @@ def test_weights_that_do_not_fit_are_refused(backbone, tmp_path):
             start_from(run.network, tmp_path / name)
         assert name in str(refused.value) and "\n" not in str(refused.value)
         assert all(torch.equal(t, before[n]) for n, t in states(run).items())
+
+
+def test_the_shipped_fob_goes_on_on_generated_pictures(tmp_path, capsys):
+    shipped = Path(fob_generated.__file__).parents[2] / "Resources" / "Models" / fob_generated.FILE
+    given = ["--steps", "1", "--minutes", "9", "--device", "cpu", "--folder", str(tmp_path)]
+    assert fob_generated.main([*given, "--rate", "1e-9", "--start", str(shipped)]) == 0
+    assert "taken from" in capsys.readouterr().err
+    before, after = (read_fob(p)[0].state_dict() for p in (shipped, tmp_path / fob_generated.FILE))
+    assert all(torch.allclose(before[n], t, atol=1e-3) for n, t in after.items() if n in before)
+    said = json.loads((tmp_path / fob_generated.FILE).with_suffix(".json").read_text("utf-8"))
+    assert f"--start {shipped.name}" in said["command"] and said["steps"] == 1
+    none = tmp_path / "none.safetensors"
+    assert fob_generated.main([*given, "--start", str(none)]) == 2
+    assert "none.safetensors" in capsys.readouterr().err

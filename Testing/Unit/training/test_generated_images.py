@@ -10,6 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from FewShotSAMLib.models.embedded import brightened
+from FewShotSAMLib.training import episodes
 from FewShotSAMLib.training.anatomy import (
     Differences,
     another_patient,
@@ -271,6 +273,24 @@ def test_what_is_not_there_is_sometimes_expected(many):
     assert missing.sum() > 5
     expected = (logits[missing] > 0).flatten(1).any(1)
     assert 0.15 < expected.float().mean() < 0.8
+
+
+def test_parts_that_come_into_view_are_asked_for_as_often_as_structures_that_end():
+    e = random_episodes(160, TARGETS, 64, seeded(8), "cpu")
+    support, query = (
+        masks[e.neighbours].sum((2, 3)).flatten() for masks in (e.support_masks, e.query_masks)
+    )
+    ended, grown = (query == 0).float().mean(), (query > 1.3 * support).float().mean()
+    assert ended > 0.05 and grown > 0.05
+    assert 0.5 < ended / grown < 2
+
+
+def test_pictures_are_as_bright_as_the_model_makes_those_it_is_shown(monkeypatch):
+    shown = episodes_of(3, pairs=16)
+    monkeypatch.setattr(episodes, "brightened", lambda pictures: pictures)
+    rendered = episodes_of(3, pairs=16)
+    assert torch.equal(shown.query, brightened(rendered.query))
+    assert (shown.query >= rendered.query).all() and (shown.query > rendered.query + 0.1).any()
 
 
 def test_neighbours_mostly_bring_their_own_mask(many):
