@@ -20,7 +20,8 @@ def choose_precision(
     """The format for matrix products and convolutions on a device.
 
     "auto" takes half precision where a small convolution is clearly faster with it, which is
-    measured once a machine (`half_precision`), and float32 elsewhere.
+    measured once a machine (`half_precision`), and float32 elsewhere. Cards with TF32 have bfloat16
+    too, which is faster still; where float32 is asked for, TF32 stays as PyTorch has it.
 
     Args:
         device: where the network computes.
