@@ -149,16 +149,13 @@ def _choose(
 ) -> tuple[Tensor, Tensor]:
     """Which structures are asked for: (B, T) group ids, and which of them filled.
 
-    Structures that end between two neighbouring slices, or are much larger in the second, are asked
-    for more often: a mask that is carried from slice to slice has to learn where to stop, and to
-    take in a part that comes into view.
+    Structures that end between two neighbouring slices are asked for more often: a mask that is
+    carried from slice to slice has to learn where to stop.
     """
     least, (support, query) = max(6.0, 0.0008 * groups[0].shape[1] ** 2), _areas(groups)
     absent = torch.where(neighbours, 2.5, 0.5)[:, None]
     weight = (support >= least).float() * support.clamp(min=1) ** 0.2
     weight = weight * torch.where(query >= least, 1.0, absent)
-    grown = neighbours[:, None] & (query > 1.3 * support)
-    weight = weight * torch.where(grown, 2.5, 1.0)
     weight[:, 0] = 1e-6  # only where there is nothing else
     chosen = torch.multinomial(weight, targets, replacement=True, generator=generator)
     shape, device = chosen.shape, chosen.device
