@@ -275,16 +275,6 @@ def test_what_is_not_there_is_sometimes_expected(many):
     assert 0.15 < expected.float().mean() < 0.8
 
 
-def test_parts_that_come_into_view_are_asked_for_as_often_as_structures_that_end():
-    e = random_episodes(160, TARGETS, 64, seeded(8), "cpu")
-    support, query = (
-        masks[e.neighbours].sum((2, 3)).flatten() for masks in (e.support_masks, e.query_masks)
-    )
-    ended, grown = (query == 0).float().mean(), (query > 1.3 * support).float().mean()
-    assert ended > 0.05 and grown > 0.05
-    assert 0.5 < ended / grown < 2
-
-
 def test_pictures_are_as_bright_as_the_model_makes_those_it_is_shown(monkeypatch):
     shown = episodes_of(3, pairs=16)
     monkeypatch.setattr(episodes, "brightened", lambda pictures: pictures)
