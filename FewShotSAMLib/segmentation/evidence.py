@@ -23,6 +23,8 @@ from .work import Work
 
 RIM = 2  # pixels on either side of a border
 FLAT = 0.02  # grey levels, of 1: spread of what is quite even
+# Of another patient's structure where there is no plan: as of generated masks drawn on nothing.
+UNPLANNED = {"expected": 0.5, "look": 0.6, "plan": 0.7}
 ORDINARY = (0.1, 0.9)  # share of the grey levels inside below the darkest and brightest of them
 
 
@@ -51,8 +53,7 @@ class _Structure:
         }
         self._sure = float(np.average([self._certainty[r.index] for r in results], weights=areas))
         self._roundness = {r.index: roundness(self._mask(r.index)) for r in results}
-        plan = work.priors.get(label)
-        self._plan = 1.0 if plan is None else _overlap_with(plan, work, label)
+        self._planned = self._against_plan()
 
     def with_signals(self, one: SliceResult) -> SliceResult:
         grey, mask = _around(self._grey(one.index), self._mask(one.index))
@@ -62,8 +63,16 @@ class _Structure:
             border=border(grey, mask), closed=closed(grey, mask),
             extent=float(np.sqrt(one.area_mm2 / self._largest)),
             round=self._roundness[one.index] / max(self._roundness.values()),
-            beside=min(beside), whole=self._sure, plan=self._plan,
+            beside=min(beside), whole=self._sure, **self._planned,
         ))
+
+    def _against_plan(self) -> dict[str, float]:
+        """The signals that speak of the body's plan; a person's drawing needs none."""
+        plan = self._work.priors.get(self._label)
+        if plan is not None:
+            return {"plan": _overlap_with(plan, self._work, self._label)}
+        drawn = any(one.label == self._label for one in self._work.drawn)
+        return {} if drawn else UNPLANNED
 
     def _mask(self, index: int) -> np.ndarray:
         return self._work.labels[index] == self._label

@@ -19,7 +19,8 @@ class Signals:
         certainty: the model's own (see `slices.certainty`).
         agreement: Dice of the mask that was carried here and the model's; 1 where none was carried.
         likeness: how much its grey levels look like those of where it was followed from.
-        expected: Dice with the body's plan; 1 where there is none.
+        expected: Dice with the body's plan; 1 where a person drew in this volume, a half in another
+            patient without a plan.
         look: how much what lies where the plan expects it is as bright as the marked structure.
         reverse: Dice of the marked slice segmented back; 1 where a person drew in this volume.
         border, closed, extent, round, beside, whole, plan: what the finished labels show (see

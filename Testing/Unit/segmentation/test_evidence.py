@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.phantom.abdomen import abdomen
-from FewShotSAMLib.segmentation.evidence import border, closed, roundness
+from FewShotSAMLib.segmentation.evidence import UNPLANNED, border, closed, roundness
 
 SIZE = {"shape": (10, 96, 96), "spacing": (3.4, 3.4, 16.0)}
 
@@ -73,6 +73,21 @@ def test_every_drawn_slice_has_its_evidence(segmenter, other):
         widest = [one for one in result.slices if one.label == label and one.present]
         largest = max(widest, key=lambda one: one.area_mm2)
         assert largest.signals is None or largest.signals.extent == 1
+
+
+def test_without_a_plan_nothing_speaks_for_the_place(segmenter):
+    """A structure that another patient's support finds by looks alone is less sure of its place
+    than one that a person drew in the volume."""
+    marked, query = abdomen(**SIZE), abdomen(**SIZE, seed=5)
+    support = Support.from_labels(
+        marked.image, marked.truth, axis="axial", slices="middle", keep_labels=(2,), overview=False
+    )
+    for volume, seen in ((query.image, UNPLANNED), (marked.image, dict.fromkeys(UNPLANNED, 1.0))):
+        judged = [
+            asdict(one.signals) for one in segmenter.segment(volume, [support]).slices
+            if one.present and one.signals is not None
+        ]
+        assert judged and all({k: one[k] for k in seen} == seen for one in judged)
 
 
 def test_a_part_of_the_volume_is_compared_with_that_part_of_the_plan(segmenter):
