@@ -63,12 +63,12 @@ class JudgingParameters:
         extent=0.98, round=0.01, beside=1.14, whole=0.21,
     )
     other: ConfidenceWeights = ConfidenceWeights(
-        constant=-4.46, certainty=0.74, agreement=0.29, likeness=0.94, expected=1.33, look=0.12,
-        reverse=0.08, border=1.12, closed=1.17, extent=0.78, round=0.69, beside=0.8, whole=0.18,
-        plan=0.05,
+        constant=-4.81, certainty=0.77, agreement=0.31, likeness=0.95, expected=1.51, look=0.12,
+        reverse=0.19, border=1.12, closed=1.16, extent=0.68, round=0.67, beside=0.84, whole=0.23,
+        plan=0.17,
     )
     doubtful: float = 0.75
-    missing: float = 0.5
+    missing: float = 0.45
     elsewhere: float = 0.4
 
 

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...data.errors import InputError
@@ -60,7 +61,8 @@ def run_on_cluster(
     """What becomes of each study, in the order in which they are done.
 
     Raises:
-        InputError: Dask is not installed, or the scheduler does not answer for two minutes.
+        InputError: Dask is not installed, the scheduler does not answer for two minutes, or all
+            workers of this machine have ended and do not start again.
         Cancelled: `cancel` was set; tasks that nobody has begun are taken back.
         DiskFull: there is no room for outputs.
     """
@@ -70,10 +72,10 @@ def run_on_cluster(
     _silence()
     waiting = {study.name: study for study in studies}
     cancel, since = cancel or threading.Event(), time.monotonic()
-    with _address(workers, scheduler) as address:
+    with _address(workers, scheduler) as (address, check):
         while waiting:
             try:
-                for found in _handed_in(address, plan, list(waiting.values()), cancel):
+                for found in _handed_in(address, plan, list(waiting.values()), cancel, check):
                     del waiting[found.name]
                     since = time.monotonic()
                     yield found
@@ -106,11 +108,14 @@ def _silence() -> None:
 
 
 @contextmanager
-def _address(workers: int, scheduler: str | None) -> Iterator[str]:
+def _address(
+    workers: int, scheduler: str | None
+) -> Iterator[tuple[str, Callable[[], None]]]:
     """A scheduler's address: the given one, or that of one in this process with workers of its
-    own, each with a GPU or a share of the CPU's threads."""
+    own, each with a GPU or a share of the CPU's threads. And what raises an InputError once there
+    can be no workers any more."""
     if scheduler:
-        yield scheduler
+        yield scheduler, lambda: None
         return
     import dask
     from distributed import Scheduler, SpecCluster
@@ -120,52 +125,73 @@ def _address(workers: int, scheduler: str | None) -> Iterator[str]:
         dask.config.set({"distributed.scheduler.allowed-failures": CRASHES}),
         SpecCluster({}, {"cls": Scheduler, "options": own}) as cluster,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
-        _processes(cluster.scheduler_address, scratch, _environments(workers)),
+        _processes(cluster.scheduler_address, scratch, _environments(workers)) as check,
     ):
-        yield cluster.scheduler_address
+        yield cluster.scheduler_address, check
 
 
 @contextmanager
 def _processes(
     address: str, scratch: str, environments: Sequence[dict[str, str]]
-) -> Iterator[None]:
-    """Workers, each with a nanny that starts it again when it dies. They are programs of their
-    own, since a script that calls this need not be one that can be imported."""
+) -> Iterator[Callable[[], None]]:
+    """Workers, each with a nanny that starts it again when it dies; and what raises an InputError
+    where all nannies have ended. They are programs of their own, since a script that calls this
+    need not be one that can be imported."""
     command = [
         sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1",
         "--memory-limit", "0", "--no-dashboard", "--death-timeout", "60",
         "--local-directory", scratch,
     ]  # fmt: skip
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    running = [
-        subprocess.Popen(command, env={**os.environ, **one}, **quiet) for one in environments
-    ]
-    try:
-        yield
-    finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait()
+    with (Path(scratch) / "said").open("w+b") as said:
+        running = [
+            subprocess.Popen(command, env=one, stdout=subprocess.DEVNULL, stderr=said)
+            for one in environments
+        ]
+
+        def check() -> None:
+            if all(process.poll() is not None for process in running):
+                said.seek(0)
+                last = said.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+                reason = "; ".join([f"status {running[0].returncode}", *last])
+                raise InputError(
+                    f"no worker of Dask runs any more ({reason}); try it without --workers"
+                )
+
+        try:
+            yield check
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait()
 
 
 def _environments(workers: int) -> list[dict[str, str]]:
+    """Of the workers: their share of the machine, and the library. What else lies in the folder
+    they start in, an `html.py` say, is no module for them (from Python 3.11 on)."""
     import torch
 
+    there = os.environ.get("PYTHONPATH")
+    paths = [str(Path(__file__).resolve().parents[3]), *([there] if there else [])]
+    found = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(paths)}
     cards = torch.cuda.device_count()
     threads = str(max((os.cpu_count() or 1) // workers, 1))
     names = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
     shares = {**_KEEP_MEMORY, **{name: os.environ.get(name, threads) for name in names}}
     return [
-        {**shares, **({"CUDA_VISIBLE_DEVICES": str(number % cards)} if cards else {})}
+        {**found, **shares, **({"CUDA_VISIBLE_DEVICES": str(number % cards)} if cards else {})}
         for number in range(workers)
     ]
 
 
 def _handed_in(
-    address: str, plan: Plan, studies: Sequence[Study], cancel: threading.Event
+    address: str, plan: Plan, studies: Sequence[Study], cancel: threading.Event,
+    check: Callable[[], None],
 ) -> Iterator[StudyResult]:
     """Give all studies to the scheduler and yield what becomes of them.
+
+    Args:
+        check: raises an InputError where nobody can do them any more.
 
     Raises:
         _Lost: the connection broke, or tasks were lost.
@@ -176,7 +202,7 @@ def _handed_in(
     with Client(address, timeout="10s") as client:
         tasks = _tasks(client, plan, studies)
         try:
-            yield from _awaited(tasks, plan, cancel)
+            yield from _awaited(tasks, plan, cancel, check)
         except CancelledError as problem:  # Dask's, for all that a lost scheduler had
             raise _Lost(str(problem)) from problem
         except (Cancelled, DiskFull):
@@ -189,7 +215,9 @@ def _tasks(client: Client, plan: Plan, studies: Sequence[Study]) -> dict[Future,
     from distributed import fire_and_forget
 
     tasks = {
-        client.submit(do_study, plan, study, key=f"study-{plan.run[:16]}-{study.name}"): study
+        client.submit(
+            do_study, plan, study.absolute(), key=f"study-{plan.run[:16]}-{study.name}"
+        ): study
         for study in studies
     }
     fire_and_forget(list(tasks))  # they go on when this process ends
@@ -197,7 +225,7 @@ def _tasks(client: Client, plan: Plan, studies: Sequence[Study]) -> dict[Future,
 
 
 def _awaited(
-    tasks: Mapping[Future, Study], plan: Plan, cancel: threading.Event
+    tasks: Mapping[Future, Study], plan: Plan, cancel: threading.Event, check: Callable[[], None]
 ) -> Iterator[StudyResult]:
     from distributed import wait
 
@@ -211,6 +239,8 @@ def _awaited(
         for task in ended:
             yield _outcome(task, tasks[task], plan)
         pending -= ended
+        if pending:
+            check()
 
 
 def _outcome(task: Future, study: Study, plan: Plan) -> StudyResult:

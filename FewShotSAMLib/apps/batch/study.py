@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...data.errors import InputError
@@ -36,6 +36,14 @@ class Study:
     def has_own_supports(self) -> bool:
         """Whether it needs none of the batch's."""
         return bool(self.supports) or self.mask is not None
+
+    def absolute(self) -> Study:
+        """The same for a process that works in another folder."""
+        return replace(
+            self, path=self.path.absolute(), files=tuple(one.absolute() for one in self.files),
+            supports=tuple(one.absolute() for one in self.supports),
+            mask=self.mask and self.mask.absolute(),
+        )
 
     def read(self, settings: BatchSettings) -> Volume:
         """The image. Raises InputError where it cannot be used."""

@@ -15,7 +15,7 @@ import pytest
 from small_disk import needs_root, small_disk
 from small_studies import ROOT, batch, batch_command, manifest, support_of, write_studies
 
-from FewShotSAMLib import read_labels, segment_many
+from FewShotSAMLib import InputError, read_labels, segment_many
 
 sys.path.append(str(ROOT / "Testing" / "Benchmarks"))
 
@@ -87,13 +87,40 @@ def test_a_killed_worker_is_replaced(studies, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no PYTHONSAFEPATH")
+def test_workers_take_no_modules_from_the_folder_they_start_in(studies, tmp_path):
+    """Relative paths are of that folder, all the same."""
+    pytest.importorskip("distributed", reason="the extra `batch` brings Dask")
+    (tmp_path / "html.py").write_text("no module", encoding="utf-8")
+    (tmp_path / "in").mkdir()
+    shutil.copy(studies / "patient 0.nii.gz", tmp_path / "in")
+    command = batch_command("in", "--support", support_of(studies), "-o", "out", "--workers", 2)
+    program = [sys.executable, "-P", *command[1:]]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert len(done_times(tmp_path / "out")) == 1
+
+
+def test_workers_that_do_not_start_are_one_line(studies, tmp_path, monkeypatch):
+    pytest.importorskip("distributed", reason="the extra `batch` brings Dask")
+    from FewShotSAMLib.apps.batch import cluster
+
+    broken = [{**os.environ, "PYTHONPATH": str(tmp_path)}]
+    (tmp_path / "distributed.py").write_text("raise OSError('no dice')", encoding="utf-8")
+    monkeypatch.setattr(cluster, "_environments", lambda workers: broken)
+    with pytest.raises(InputError, match=r"no worker .*no dice\); try it without --workers"):
+        list(segment_many([studies / "patient 0.nii.gz"], support_of(studies), tmp_path / "out",
+                          device="cpu", workers=2))  # fmt: skip
+
+
+@pytest.mark.slow
 def test_workers_keep_their_memory_and_have_their_share_of_threads(monkeypatch):
     distributed = pytest.importorskip("distributed", reason="the extra `batch` brings Dask")
     from FewShotSAMLib.apps.batch import cluster
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
-    with cluster._address(2, None) as address, distributed.Client(address) as client:
+    with cluster._address(2, None) as (address, _), distributed.Client(address) as client:
         there = client.submit(lambda: dict(os.environ)).result(timeout=300)
     assert "MALLOC_TRIM_THRESHOLD_" not in there  # given back to the system again and again
     assert there["OMP_NUM_THREADS"] == str(max((os.cpu_count() or 1) // 2, 1))
