@@ -56,6 +56,8 @@ class Anatomy:
 
 
 Draw = Callable[..., Tensor]
+# Pixels of solids computed together: what a cache holds, and what keeps a card busy.
+_AT_ONCE = {"cpu": 2**18, "cuda": 2**25}
 
 
 def sources(generator: torch.Generator, device: torch.device | str) -> tuple[Draw, Draw]:
@@ -141,29 +143,35 @@ def cut(
         (B, containers, H, W) bool, the containers filled, whatever lies within them.
     """
     b, h, w = x.shape
-    labels = torch.zeros(b, h, w, dtype=torch.long, device=x.device)
+    up = (height[:, None] - anatomy.centre[..., 2]) / anatomy.radii[..., 2]
+    picture, solid = torch.nonzero(anatomy.present & (up.abs() < 1.25), as_tuple=True)
+    labels = torch.zeros(b, h, w, dtype=torch.int32, device=x.device)
     filled = torch.zeros(b, anatomy.containers, h, w, dtype=torch.bool, device=x.device)
-    for k in range(anatomy.solids):
-        up = (height - anatomy.centre[:, k, 2]) / anatomy.radii[:, k, 2]
-        hit = torch.nonzero(anatomy.present[:, k] & (up.abs() < 1.25)).flatten()
-        if hit.numel() == 0:
-            continue
-        inside = _solid(anatomy, k, hit, height[hit], x[hit], y[hit]) < 0
-        labels[hit] = torch.where(inside, k + 1, labels[hit])
-        if k < anatomy.containers:
-            filled[hit, k] = inside
-    return labels, filled
+    step = max(_AT_ONCE.get(x.device.type, 2**22) // (h * w), 1)
+    for of, k in zip(picture.split(step), solid.split(step), strict=True):
+        inside = _solid(anatomy, (of, k), height[of], x[of], y[of]) < 0
+        # Later solids cover earlier ones.
+        drawn = inside * (k + 1).to(torch.int32).view(-1, 1, 1)
+        labels.scatter_reduce_(0, of.view(-1, 1, 1).expand_as(drawn), drawn, "amax")
+        body = torch.nonzero(k < anatomy.containers).flatten()
+        filled[of[body], k[body]] = inside[body]
+    return labels.long(), filled
 
 
 def _solid(
-    a: Anatomy, k: int, hit: Tensor, height: Tensor, x: Tensor, y: Tensor
+    a: Anatomy, which: tuple[Tensor, Tensor], height: Tensor, x: Tensor, y: Tensor
 ) -> Tensor:
-    """Below 0 inside of solid `k` of those anatomies that it is in."""
+    """(N, H, W), below 0 inside of N solids.
+
+    Args:
+        which: anatomy and solid of each, (N,) and (N,).
+        height: (N,) z of their slices; x, y: (N, H, W), where their pixels lie.
+    """
 
     def of(values: Tensor) -> Tensor:
-        return values[hit, k].view(-1, 1, 1)
+        return values[which].view(-1, 1, 1)
 
-    rise = (height - a.centre[hit, k, 2]).view(-1, 1, 1)
+    rise = (height - a.centre[..., 2][which]).view(-1, 1, 1)
     dx = x - of(a.centre[..., 0]) - of(a.slope[..., 0]) * rise
     dy = y - of(a.centre[..., 1]) - of(a.slope[..., 1]) * rise
     cos, sin = torch.cos(of(a.angle)), torch.sin(of(a.angle))
@@ -171,7 +179,7 @@ def _solid(
     v = (cos * dy - sin * dx) / of(a.radii[..., 1])
     w = rise / of(a.radii[..., 2])
     u = u + of(a.bend) * (v * v - 0.5)
-    return _with_waves(_surface(u, v, w, of(a.square)), a, k, hit, (u, v, w))
+    return _with_waves(_surface(u, v, w, of(a.square)), a, which, (u, v, w))
 
 
 def _surface(u: Tensor, v: Tensor, w: Tensor, square: Tensor) -> Tensor:
@@ -183,14 +191,16 @@ def _surface(u: Tensor, v: Tensor, w: Tensor, square: Tensor) -> Tensor:
 
 
 def _with_waves(
-    surface: Tensor, a: Anatomy, k: int, hit: Tensor, place: tuple[Tensor, Tensor, Tensor]
+    surface: Tensor, a: Anatomy, which: tuple[Tensor, Tensor], place: tuple[Tensor, Tensor, Tensor]
 ) -> Tensor:
-    """The surface of solid `k` with its bumps."""
+    """The surfaces of N solids with their bumps."""
     u, v, w = place
+    bump = a.bump[which].view(-1, 1, 1)
     for n, weight in ((0, 1.0), (1, 0.6)):
-        wave, phase = a.wave[hit, k, n].view(-1, 3, 1, 1), a.phase[hit, k, n].view(-1, 1, 1)
+        wave = a.wave[..., n, :][which].view(-1, 3, 1, 1)
+        phase = a.phase[..., n][which].view(-1, 1, 1)
         swing = torch.sin(wave[:, 0] * u + wave[:, 1] * v + wave[:, 2] * w + phase)
-        surface = surface + weight * a.bump[hit, k].view(-1, 1, 1) * swing
+        surface = surface + weight * bump * swing
     return surface
 
 

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..data.errors import InputError
 from ..models.devices import choose_device
@@ -57,14 +59,15 @@ class Training:
         config: widths of a network that starts with random weights.
         start: a network that has learnt already, in place of that.
         peak_rate: largest learning rate.
+        times: so many times the schedule's pairs make a step; what keeps a card busy.
     """
 
     def __init__(
         self, device: str, seed: int, config: EmbeddedConfig | None = None, *,
-        start: EmbeddedNetwork | None = None, peak_rate: float = PEAK_RATE,
+        start: EmbeddedNetwork | None = None, peak_rate: float = PEAK_RATE, times: int = 1,
     ) -> None:
         torch.manual_seed(seed)
-        self.device, self.seed, self.peak_rate = device, seed, peak_rate
+        self.device, self.seed, self.peak_rate, self.times = device, seed, peak_rate, times
         self.stages = FROM_WEIGHTS if start else STAGES
         self.dtype = choose_precision(torch.device(device), training=True)
         network = start or EmbeddedNetwork(config)
@@ -85,7 +88,7 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         generator = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + self.step)
-        e = random_episodes(stage.pairs, TARGETS, stage.size, generator, self.device)
+        e = random_episodes(stage.pairs * self.times, TARGETS, stage.size, generator, self.device)
         with autocast(torch.device(self.device), self.dtype):
             parts = losses(self.network, e, generator)
         self.optimiser.zero_grad(set_to_none=True)
@@ -96,8 +99,9 @@ class Training:
         self.step += 1
         keep = min(0.998, self.step / (self.step + 50))
         with torch.no_grad():
-            for a, p in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                a.lerp_(p, 1 - keep)
+            get_ema_multi_avg_fn(keep)(
+                list(self.average.parameters()), list(self.network.parameters()), self.step
+            )
         self.whole = True
         return parts
 
@@ -162,6 +166,7 @@ def train(
     checked: int = CHECKED,
     start: Path | None = None,
     peak_rate: float = PEAK_RATE,
+    times: int = 1,
 ) -> Training:
     """Trains for `length` (earlier runs in `folder` counted), logging to CSV.
 
@@ -173,13 +178,14 @@ def train(
         checked: generated pairs of a validation.
         start: weights to go on from, in a run that begins.
         peak_rate: largest learning rate.
+        times: so many times the schedule's pairs make a step.
 
     Raises:
         InputError: a file to go on from cannot be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     network = read_network(start) if start else None
-    run = Training(device, seed, start=network, peak_rate=peak_rate)
+    run = Training(device, seed, start=network, peak_rate=peak_rate, times=times)
     state = folder / "run.pt"
     if state.exists():
         run.resume(state)
@@ -201,14 +207,16 @@ def _means_between_checks(
 ) -> Iterator[tuple[Stage, list[float]]]:
     """Trains to the end; whenever a check is due, the stage and the mean losses since the last
     one."""
-    sums: list[list[float]] = []
+    sums: list[Tensor] = []
     while (share := length.share(run)) < 1:
         stage, rate = schedule(share, run.step, run.stages)
         parts = run.one_step(stage, rate * run.peak_rate)
-        sums.append([x.item() for x in (parts.contrast, parts.synergy, parts.mask, parts.quality)])
+        sums.append(torch.stack([
+            x.detach() for x in (parts.contrast, parts.synergy, parts.mask, parts.quality)
+        ]))
         clock.tick()
         if clock.due or length.share(run) >= 1:
-            yield stage, [sum(column) / len(sums) for column in zip(*sums, strict=True)]
+            yield stage, torch.stack(sums).mean(0).tolist()
             sums = []
             clock.restart()
 
@@ -262,6 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
         run = train(
             Length(**asked), device, options.seed, options.folder, checked=options.checked,
             validate_every=options.check_every, start=options.start, peak_rate=options.rate,
+            times=options.times,
         )
     except InputError as problem:
         print(f"training: error: {problem}", file=sys.stderr)
@@ -282,6 +291,7 @@ def _command(asked: dict[str, float], run: Training, start: Path | None) -> str:
         *(f"--{name} {value:g}" for name, value in asked.items()),
         f"--device {run.device} --seed {run.seed}",
         *([f"--start {start.name} --rate {run.peak_rate:g}"] if start else []),
+        *([f"--times {run.times}"] if run.times > 1 else []),
     ])
 
 
@@ -296,6 +306,9 @@ def _parser() -> argparse.ArgumentParser:
                         help="weights to go on from (default: random ones)")
     parser.add_argument("--rate", type=_positive(float), default=PEAK_RATE,
                         help=f"largest learning rate (default: {PEAK_RATE:g})")
+    parser.add_argument("--times", type=_positive(int), default=1,
+                        help="so many times the schedule's pairs make a step, as a card can take "
+                             "(default: 1)")
     parser.add_argument("--folder", type=Path, default=Path("training-embedded"),
                         help="where the run is kept; an unfinished one there is resumed")
     parser.add_argument("--checked", type=_positive(int), default=CHECKED,
