@@ -335,6 +335,17 @@ def test_a_run_goes_on_from_weights(tmp_path):
         train(Length(steps=1), "cpu", 3, tmp_path / "other", start=tmp_path / "none")
 
 
+def test_a_step_has_so_many_times_the_pairs(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "FewShotSAMLib.training.embedded.random_episodes",
+        lambda pairs, *rest: asked.append(pairs) or random_episodes(pairs, *rest),
+    )
+    parts = Training("cpu", 0, TINY, times=3).one_step(STEP, RATE)
+    assert asked == [3 * STEP.pairs]
+    assert all(torch.isfinite(x) for x in (parts.mask, parts.contrast))
+
+
 def resumed(folder: Path) -> Training:
     run = Training("cpu", 0)
     run.resume(folder / "run.pt")

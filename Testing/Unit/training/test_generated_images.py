@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from FewShotSAMLib.models.embedded import brightened
+from FewShotSAMLib.training import anatomy as drawing
 from FewShotSAMLib.training import episodes
 from FewShotSAMLib.training.anatomy import (
     Differences,
@@ -173,6 +174,20 @@ def test_slices_near_each_other_are_alike_and_apart_they_differ(height):
     near = (labels[0] == labels[2]).float().mean()
     far = (labels[0] == labels[3]).float().mean()
     assert near > 0.93 and near > far
+
+
+@pytest.mark.parametrize("pixels", [1, 3 * 64 * 64, 2**25])
+def test_later_solids_cover_earlier_ones_however_many_are_drawn_together(monkeypatch, pixels):
+    bodies, height = random_anatomies(3, seeded(5)), torch.tensor([-0.3, 0.1, 0.4])
+    monkeypatch.setitem(drawing._AT_ONCE, "cpu", pixels)
+    labels, filled = cut(bodies, height, *plane(64, 3))
+    painted = torch.zeros_like(labels)
+    for k in range(bodies.solids):
+        alone = replace(bodies, present=bodies.present & (torch.arange(bodies.solids) == k))
+        solid, whole = cut(alone, height, *plane(64, 3))
+        painted = torch.where(solid > 0, solid, painted)
+        assert k >= bodies.containers or torch.equal(whole[:, k], filled[:, k])
+    assert len(labels.unique()) > 5 and torch.equal(labels, painted)
 
 
 def test_another_patient_of_no_strength_is_the_same_one():
