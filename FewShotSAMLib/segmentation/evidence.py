@@ -8,7 +8,7 @@ lies where the body's plan expects it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -51,6 +51,7 @@ class _Structure:
         self._certainty = {
             one.index: 1.0 if one.signals is None else one.signals.certainty for one in results
         }
+        self._way = ways(self._certainty, [r.index for r in results if r.source != "propagated"])
         self._sure = float(np.average([self._certainty[r.index] for r in results], weights=areas))
         self._roundness = {r.index: roundness(self._mask(r.index)) for r in results}
         self._planned = self._against_plan()
@@ -63,7 +64,7 @@ class _Structure:
             border=border(grey, mask), closed=closed(grey, mask),
             extent=float(np.sqrt(one.area_mm2 / self._largest)),
             round=self._roundness[one.index] / max(self._roundness.values()),
-            beside=min(beside), whole=self._sure, **self._planned,
+            beside=min(beside), way=self._way[one.index], whole=self._sure, **self._planned,
         ))
 
     def _against_plan(self) -> dict[str, float]:
@@ -81,6 +82,25 @@ class _Structure:
         """(H, W), 0 to 1."""
         grey = self._work.slices.grey(index)
         return grey.mean(-1) if grey.ndim == 3 else grey
+
+
+def ways(certainty: Mapping[int, float], starts: Sequence[int]) -> dict[int, float]:
+    """The least certainty on the way to each slice from where the structure was followed from, by
+    the surest way there is: beyond a slice where it may have ended, all may be something else.
+
+    Args:
+        certainty: by slice.
+        starts: slices that it was followed from; where there are none, every one is its own.
+    """
+    found = {index: -1.0 for index in certainty} if starts else dict(certainty)
+    for start in starts:
+        for step in (-1, 1):
+            least, index = 1.0, start
+            while index in certainty:
+                least = min(least, certainty[index])
+                found[index] = max(found[index], least)
+                index += step
+    return {index: least if least >= 0 else certainty[index] for index, least in found.items()}
 
 
 def _around(grey: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -23,11 +23,11 @@ class Signals:
             patient without a plan.
         look: how much what lies where the plan expects it is as bright as the marked structure.
         reverse: Dice of the marked slice segmented back; 1 where a person drew in this volume.
-        border, closed, extent, round, beside, whole, plan: what the finished labels show (see
+        border, closed, extent, round, beside, way, whole, plan: what the finished labels show (see
             `evidence`): grey levels that change across the border, and all around; the mask's width
             and its roundness as shares of the structure's largest; the least certainty of this
-            slice and those beside it; the model's certainty of the whole structure, and the whole
-            structure's Dice with the body's plan.
+            slice and those beside it, and on the way to it; the model's certainty of the whole
+            structure, and the whole structure's Dice with the body's plan.
     """
 
     certainty: float
@@ -41,6 +41,7 @@ class Signals:
     extent: float = 1.0
     round: float = 1.0
     beside: float = 1.0
+    way: float = 1.0
     whole: float = 1.0
     plan: float = 1.0
 

@@ -41,6 +41,7 @@ class ConfidenceWeights:
     extent: float = 0.0
     round: float = 0.0
     beside: float = 0.0
+    way: float = 0.0
     whole: float = 0.0
     plan: float = 0.0
 
@@ -59,13 +60,13 @@ class JudgingParameters:
     """
 
     same: ConfidenceWeights = ConfidenceWeights(
-        constant=-4.22, certainty=1.07, agreement=0.24, likeness=0.99, border=1.65, closed=1.82,
-        extent=0.98, round=0.01, beside=1.14, whole=0.21,
+        constant=-4.37, certainty=0.84, agreement=0.19, likeness=1.03, border=1.75, closed=1.70,
+        extent=0.87, round=0.01, beside=0.88, way=0.91, whole=0.18,
     )
     other: ConfidenceWeights = ConfidenceWeights(
-        constant=-4.81, certainty=0.77, agreement=0.31, likeness=0.95, expected=1.51, look=0.12,
-        reverse=0.19, border=1.12, closed=1.16, extent=0.68, round=0.67, beside=0.84, whole=0.23,
-        plan=0.17,
+        constant=-5.77, certainty=0.66, agreement=0.26, likeness=0.88, expected=1.47, look=0.27,
+        reverse=0.23, border=1.26, closed=1.42, extent=0.72, round=0.53, beside=0.71, way=0.82,
+        whole=0.25, plan=0.4,
     )
     doubtful: float = 0.75
     missing: float = 0.45

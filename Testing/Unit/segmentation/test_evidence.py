@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.phantom.abdomen import abdomen
-from FewShotSAMLib.segmentation.evidence import UNPLANNED, border, closed, roundness
+from FewShotSAMLib.segmentation.evidence import UNPLANNED, border, closed, roundness, ways
 
 SIZE = {"shape": (10, 96, 96), "spacing": (3.4, 3.4, 16.0)}
 
@@ -57,6 +57,24 @@ def test_a_mask_that_has_no_border_says_nothing():
     corner = np.zeros((9, 9), bool)
     corner[0, 0] = True
     assert 0 <= border(grey, corner) < 1
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.data())
+def test_the_way_to_a_slice_is_as_sure_as_its_least_sure_slice(values, data):
+    certainty = {index + 3: value for index, value in enumerate(values)}
+    starts = data.draw(st.lists(st.sampled_from(sorted(certainty)), max_size=3, unique=True))
+    found = ways(certainty, starts)
+    for index, least in found.items():
+        surest = max(
+            (min(certainty[i] for i in range(min(index, s), max(index, s) + 1)) for s in starts),
+            default=certainty[index],
+        )
+        assert least == surest
+    assert found.keys() == certainty.keys()
+
+
+def test_beyond_a_gap_nothing_was_followed():
+    assert ways({1: 0.9, 2: 0.4, 3: 0.8, 5: 0.7}, [1]) == {1: 0.9, 2: 0.4, 3: 0.4, 5: 0.7}
 
 
 @pytest.mark.parametrize("other", [False, True])

@@ -72,6 +72,20 @@ def test_a_front_ends_where_most_belongs_to_what_came_there_before(segmenter, st
     assert _ends(never, UPPER)[0] < BORDER - 3  # what the rule is for
 
 
+def test_a_front_ends_where_the_model_is_less_sure_than_asked(segmenter, stacked):
+    """The embedded model's own word decides; the limit for models without one does not."""
+    image, truth = stacked
+
+    def slices(**limits: float) -> int:
+        labels = _followed(segmenter, image, truth, PropagationParameters(**limits))
+        return sum(len(np.unique(plane)) - 1 for plane in labels)
+
+    usual = slices()
+    assert slices(ends_below=1.0) == usual
+    assert slices(judged_below=1.0) == len(MARKED)
+    assert slices(judged_below=0.0) >= usual > len(MARKED)
+
+
 def test_what_looks_otherwise_is_left_out(segmenter, stacked):
     """A mark that ran over the border takes no more of what lies there from slice to slice."""
     image, truth = stacked
