@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .finding.expected import margin
 from .monitor import Monitor
 from .results import SliceResult
 from .runs import Run, segmented_runs
@@ -30,7 +31,7 @@ def _write(work: Work, run: Run, place: int) -> list[SliceResult]:
     index = run.first + place
     scores = [run.score(n, place) for n in range(len(work.structures))]
     found = {
-        structure.label: run.masks.logits[run.row(n, place)]
+        structure.label: run.masks.logits[run.row(n, place)] + margin(work, run.guides[n])
         for n, structure in enumerate(work.structures)
         if work.assume_present or (scores[n] >= PRESENT and run.may_hold(n, place))
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from ..prompting.encoded_slices import EncodedSlices
 from ..prompting.interfaces import Proposal
 from ..prompting.point_prompts import PointPrompts
 from ..prompting.refinement import mask_prompt_logits, open_masks
-from .finding.expected import Guide, guided, may_hold
+from .finding.expected import Guide, guided, margin, may_hold
 from .independent import PRESENT
 from .results import SliceResult
 from .slices import SliceMasks, certainty, clean, decode, only, segment_slices
@@ -79,10 +79,11 @@ def _proposed(
     """The mask of one structure from the method's points. One component is kept, the one that the
     confidence map backs."""
     picture = torch.zeros(1, dtype=torch.long, device=work.device)
-    return segment_slices(
+    masks = segment_slices(
         work.slices.encoders.model, encoded, picture, proposal.prompts, proposal.confidence,
         work.method.masks, None if plan is None else plan.masks,
     )
+    return replace(masks, logits=masks.logits + margin(work, plan))
 
 
 def _pointed(

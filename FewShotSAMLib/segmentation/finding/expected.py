@@ -18,6 +18,10 @@ from ...prompting.interfaces import Near, Proposal
 from ..slices import SliceMasks, Structure, certainty, decode
 from ..work import Work
 
+# Logits: from where the body's plan expects a structure the embedded model draws a little inside of
+# it. Chosen on the abdominal MR 1, 2, 3 and 5.
+WIDER = 1.5
+
 
 @dataclass(frozen=True)
 class ExpectedParameters:
@@ -104,6 +108,11 @@ def guide(
 def may_hold(guide: Guide | None, place: int) -> bool:
     """Whether the plan expects the structure in one of the slices; yes where there is no plan."""
     return guide is None or bool(guide.expected[place])
+
+
+def margin(work: Work, guide: Guide | None) -> float:
+    """What is added to the logits of a slice that is segmented on its own."""
+    return WIDER if work.slices.encoders.model.judges_presence and guide is not None else 0.0
 
 
 def segment_expected(
