@@ -21,7 +21,7 @@ from ..models.embedded import read_network, save_network
 from ..models.embedded_network import EmbeddedNetwork
 from ..weights.own_weights import read_weights
 from ..weights.resources import sha256_of
-from .embedded import STAGES
+from .embedded import STAGES, positive
 from .trained_file import write_trained
 from .validation import CHECKED, validate
 
@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     options = _parser().parse_args(arguments)
     try:
+        if options.out.suffix != ".safetensors":
+            raise InputError(f"{options.out}: a file of weights is called *.safetensors")
         network = average([read_network(file) for file in options.files])
         device = choose_device(options.device).device.type
         dice = validate(network.to(device), STAGES[-1].size, device, options.checked)
@@ -84,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("out", type=Path, help="the weights to write (.safetensors)")
     parser.add_argument("files", type=Path, nargs="+", help="weights to average")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--checked", type=int, default=CHECKED,
+    parser.add_argument("--checked", type=positive(int), default=CHECKED,
                         help=f"generated pairs that the mean is measured by (default: {CHECKED})")
     return parser
 

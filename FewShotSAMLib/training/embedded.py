@@ -297,29 +297,30 @@ def _command(asked: dict[str, float], run: Training, start: Path | None) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=_positive(float), help="time to train, in all")
-    parser.add_argument("--steps", type=_positive(int),
+    parser.add_argument("--minutes", type=positive(float), help="time to train, in all")
+    parser.add_argument("--steps", type=positive(int),
                         help="end after so many, in all, if that comes first")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, metavar="FILE",
                         help="weights to go on from (default: random ones)")
-    parser.add_argument("--rate", type=_positive(float), default=PEAK_RATE,
+    parser.add_argument("--rate", type=positive(float), default=PEAK_RATE,
                         help=f"largest learning rate (default: {PEAK_RATE:g})")
-    parser.add_argument("--times", type=_positive(int), default=1,
+    parser.add_argument("--times", type=positive(int), default=1,
                         help="so many times the schedule's pairs make a step, as a card can take "
                              "(default: 1)")
     parser.add_argument("--folder", type=Path, default=Path("training-embedded"),
                         help="where the run is kept; an unfinished one there is resumed")
-    parser.add_argument("--checked", type=_positive(int), default=CHECKED,
+    parser.add_argument("--checked", type=positive(int), default=CHECKED,
                         help=f"generated pairs that a validation measures by (default: {CHECKED})")
-    parser.add_argument("--check-every", type=_positive(float), default=300.0, metavar="SECONDS",
+    parser.add_argument("--check-every", type=positive(float), default=300.0, metavar="SECONDS",
                         help="how often it is validated, logged and saved (default: 300)")
     parser.add_argument("--commit", default="", help="the sources' commit, for the provenance")
     return parser
 
 
-def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    """Reads an option's number, which must be above 0 and finite."""
     def number(text: str) -> float:
         value = kind(text)
         if not 0 < value < math.inf:

@@ -61,6 +61,8 @@ def test_the_command_writes_weights_and_where_they_come_from(tmp_path: Path, cap
     before = out.read_bytes()
     assert main([str(out), str(files[0])]) == 2
     assert main([str(out), str(files[0]), str(tmp_path / "none.safetensors")]) == 2
+    assert main([str(tmp_path / "out.json"), *odd]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2 and "two or more" in said[0] and "none.safetensors" in said[1]
+    assert [len(line.split(": error: ")) for line in said] == [2, 2, 2]
+    assert "two or more" in said[0] and "none.safetensors" in said[1] and "out.json" in said[2]
     assert out.read_bytes() == before
