@@ -90,17 +90,17 @@ def ways(certainty: Mapping[int, float], starts: Sequence[int]) -> dict[int, flo
 
     Args:
         certainty: by slice.
-        starts: slices that it was followed from; where there are none, every one is its own.
+        starts: slices that it was followed from; what no way leads to counts by itself.
     """
-    found = {index: -1.0 for index in certainty} if starts else dict(certainty)
+    found: dict[int, float] = {}
     for start in starts:
         for step in (-1, 1):
             least, index = 1.0, start
             while index in certainty:
                 least = min(least, certainty[index])
-                found[index] = max(found[index], least)
+                found[index] = max(found.get(index, 0.0), least)
                 index += step
-    return {index: least if least >= 0 else certainty[index] for index, least in found.items()}
+    return {**certainty, **found}
 
 
 def _around(grey: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,13 +17,12 @@ import torch
 
 from ..data.errors import InputError
 from ..models.devices import choose_device
-from ..models.embedded import read_network, save_network
+from ..models.embedded import read_network
 from ..models.embedded_network import EmbeddedNetwork
 from ..weights.own_weights import read_weights
 from ..weights.resources import sha256_of
-from .embedded import STAGES, positive
-from .trained_file import write_trained
-from .validation import CHECKED, validate
+from .embedded import positive, write_measured
+from .validation import CHECKED
 
 
 def average(networks: Sequence[EmbeddedNetwork]) -> EmbeddedNetwork:
@@ -53,18 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError(f"{options.out}: a file of weights is called *.safetensors")
         network = average([read_network(file) for file in options.files])
         device = choose_device(options.device).device.type
-        dice = validate(network.to(device), STAGES[-1].size, device, options.checked)
-        provenance = {
+        known = {
             "command": "python -m FewShotSAMLib.training.averaging OUT " + " ".join(
                 file.name for file in options.files
             ),
             "mean_of": [_told_of(file) for file in options.files],
             "training_data": "generated images only",
-            "dice_on_generated_images": {name: round(value, 3) for name, value in dice.items()},
-            "licence": "Apache-2.0",
         }
-        said = {"provenance": json.dumps(provenance)}
-        write_trained(options.out, lambda file: save_network(network, file, said), provenance)
+        write_measured(network.to(device), options.out, device, known, checked=options.checked)
     except InputError as problem:
         print(f"averaging: error: {problem}", file=sys.stderr)
         return 2

@@ -13,7 +13,7 @@ import json
 import math
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -233,14 +233,24 @@ def _log(
 
 
 def export(run: Training, path: Path, *, checked: int = CHECKED, **known: str) -> None:
-    """The averaged weights as safetensors, and their provenance as JSON beside them."""
-    dice = validate(run.average, STAGES[-1].size, run.device, checked)
-    provenance = known | _provenance(run) | {
+    """The averaged weights of a run, with what they were made from."""
+    write_measured(run.average, path, run.device, known | _provenance(run), checked=checked)
+
+
+def write_measured(
+    network: EmbeddedNetwork, path: Path, device: str, known: Mapping[str, object], *,
+    checked: int = CHECKED,
+) -> None:
+    """Weights as safetensors, and their provenance as JSON beside them: what is known, and their
+    Dice on generated pictures."""
+    dice = validate(network, STAGES[-1].size, device, checked)
+    provenance = {
+        **known,
         "dice_on_generated_images": {name: round(value, 3) for name, value in dice.items()},
         "licence": "Apache-2.0",
     }
     said = {"provenance": json.dumps(provenance)}
-    write_trained(path, lambda file: save_network(run.average, file, said), provenance)
+    write_trained(path, lambda file: save_network(network, file, said), provenance)
 
 
 def _provenance(run: Training) -> dict[str, object]:
@@ -321,6 +331,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     """Reads an option's number, which must be above 0 and finite."""
+
     def number(text: str) -> float:
         value = kind(text)
         if not 0 < value < math.inf:
