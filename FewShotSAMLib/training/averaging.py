@@ -21,7 +21,8 @@ from ..models.embedded import read_network
 from ..models.embedded_network import EmbeddedNetwork
 from ..weights.own_weights import read_weights
 from ..weights.resources import sha256_of
-from .embedded import positive, write_measured
+from .embedded import write_measured
+from .option_values import positive
 from .validation import CHECKED
 
 

@@ -13,7 +13,7 @@ import json
 import math
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from ..models.embedded_network import EmbeddedConfig, EmbeddedNetwork
 from ..models.precision import autocast, choose_precision
 from .episodes import random_episodes
 from .losses import Losses, losses
+from .option_values import positive
 from .run_file import read_run, save_run
 from .run_log import Clock, append_row, keep_rows, print_row
 from .trained_file import write_trained
@@ -327,19 +328,6 @@ def _parser() -> argparse.ArgumentParser:
                         help="how often it is validated, logged and saved (default: 300)")
     parser.add_argument("--commit", default="", help="the sources' commit, for the provenance")
     return parser
-
-
-def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """Reads an option's number, which must be above 0 and finite."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text}: must be above 0")
-        return value
-
-    number.__name__ = "number"  # what argparse calls it where it is none
-    return number
 
 
 if __name__ == "__main__":

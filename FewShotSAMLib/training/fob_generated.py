@@ -20,6 +20,7 @@ from .fob import FobTraining, embedded_schedule, train
 from .fob_export import export_trained
 from .fob_losses import FobBatch
 from .fob_start import start_from
+from .option_values import positive
 from .run_log import print_row
 
 FILE = "fob-embedded.safetensors"
@@ -73,10 +74,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, required=True, help="time to train, in all")
-    parser.add_argument("--steps", type=int, default=3000,
+    parser.add_argument("--minutes", type=positive(float), required=True,
+                        help="time to train, in all")
+    parser.add_argument("--steps", type=positive(int), default=3000,
                         help="steps of the learning rate's schedule, which ends at 1/64")
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--rate", type=positive(float), default=1.5e-3)
     parser.add_argument("--start", type=Path, metavar="FILE",
                         help="a FoB to go on from (default: random weights)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

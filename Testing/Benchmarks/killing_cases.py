@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from file_server import Answer, serving
 from killed_processes import temporaries
+from small_networks import TINY_EMBEDDED
 
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.data.writing import write_labels, write_volume
 from FewShotSAMLib.models.embedded import read_network, save_network
-from FewShotSAMLib.models.embedded_network import EmbeddedConfig, EmbeddedNetwork
+from FewShotSAMLib.models.embedded_network import EmbeddedNetwork
 from FewShotSAMLib.models.fob import read_fob
 from FewShotSAMLib.phantom.abdomen import abdomen
 from FewShotSAMLib.weights.catalogue import catalogue
@@ -30,9 +31,6 @@ from FewShotSAMLib.weights.resources import sha256_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"shape": (6, 64, 64), "spacing": (5.0, 5.0, 30.0)}
-TINY = EmbeddedConfig(
-    stem=8, levels=(8, 8, 16, 16), pyramid=(8, 16, 16), position=8, matching=8, decoder=16
-)
 
 
 def program(module: str, *arguments: object) -> list[str]:
@@ -199,7 +197,7 @@ def train_fob(folder: Path, steps: int = 8, *, compared: bool = True) -> Trainin
 def train_embedded(folder: Path, steps: int = 6, *, compared: bool = True) -> Training:
     """The training of the shipped network, of a tiny one here, saved after each step."""
     torch.manual_seed(0)
-    save_network(EmbeddedNetwork(TINY), folder / "tiny.safetensors", {})
+    save_network(EmbeddedNetwork(TINY_EMBEDDED), folder / "tiny.safetensors", {})
 
     def command(work: Path) -> list[str]:
         return program(

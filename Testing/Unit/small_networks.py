@@ -1,4 +1,5 @@
-"""Small SAM, SAM 2 and DINOv2 networks with random weights, each through its own package."""
+"""Small SAM, SAM 2 and DINOv2 networks with random weights, each through its own package, and the
+widths of a small embedded network."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from FewShotSAMLib.models.batched_network import BatchedNetwork
 from FewShotSAMLib.models.dinov2 import DINOV2_MODELS, Dinov2Features, convert_state
+from FewShotSAMLib.models.embedded_network import EmbeddedConfig
 from FewShotSAMLib.models.interfaces import ModelCard
 from FewShotSAMLib.models.sam import SamModel
 from FewShotSAMLib.models.sam2 import SAM2_MODELS, Sam2Model
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 # Of DINOv2; cells a side.
 WIDTH, DEPTH, HEADS, GRID = 32, 3, 4, 4
+
+TINY_EMBEDDED = EmbeddedConfig(
+    stem=8, levels=(8, 8, 16, 16), pyramid=(8, 16, 16), position=8, matching=8, decoder=16
+)
 
 
 def on_cpu(

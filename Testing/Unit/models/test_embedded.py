@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from scipy import ndimage
+from small_networks import TINY_EMBEDDED
 
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.models.embedded import (
@@ -24,7 +25,7 @@ from FewShotSAMLib.models.embedded import (
     read_network,
     save_network,
 )
-from FewShotSAMLib.models.embedded_network import EmbeddedConfig, EmbeddedNetwork
+from FewShotSAMLib.models.embedded_network import EmbeddedNetwork
 from FewShotSAMLib.models.interfaces import (
     FeatureEncoder,
     ModelCard,
@@ -36,14 +37,11 @@ from FewShotSAMLib.weights.resources import models_folder, recorded_sha256, sha2
 
 CPU = torch.device("cpu")
 NAN = float("nan")
-TINY = EmbeddedConfig(
-    stem=8, levels=(8, 8, 16, 16), pyramid=(8, 16, 16), position=8, matching=8, decoder=16
-)
 
 
 def tiny_network(seed: int = 0) -> EmbeddedNetwork:
     torch.manual_seed(seed)
-    return EmbeddedNetwork(TINY)
+    return EmbeddedNetwork(TINY_EMBEDDED)
 
 
 def tiny_model(size: int = 64) -> EmbeddedModel:
@@ -90,7 +88,7 @@ def test_shapes_at_every_input_size(size):
     model = tiny_model(size)
     embeddings = model.embed(pictures(2, size))
     assert len(embeddings) == 2
-    assert embeddings.features.shape == (2, TINY.position, size // 4, size // 4)
+    assert embeddings.features.shape == (2, TINY_EMBEDDED.position, size // 4, size // 4)
     logits, quality = model.decode(
         embeddings, torch.tensor([0, 1, 1]), random_prompts(3, size)
     )
@@ -106,7 +104,7 @@ def test_matching_features_cost_no_second_run():
     features = EmbeddedFeatures(model)
     embeddings = model.embed(images)
     assert torch.equal(features.of_embeddings(embeddings), features.encode(images))
-    assert features.encode(images).shape == (3, TINY.matching, 16, 16)
+    assert features.encode(images).shape == (3, TINY_EMBEDDED.matching, 16, 16)
     assert features.input_size == model.input_size
 
 
@@ -230,7 +228,7 @@ def test_weights_come_back_as_they_were_in_half_precision(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_network(network, path, {"note": "of a test"})
     again = read_network(path)
-    assert again.config == TINY
+    assert again.config == TINY_EMBEDDED
     before, after = network.state_dict(), again.state_dict()
     assert before.keys() == after.keys()
     for name, tensor in before.items():
@@ -264,7 +262,7 @@ def tensors() -> dict[str, torch.Tensor]:
 def config(**changes) -> dict[str, str]:
     from dataclasses import asdict
 
-    return {"config": json.dumps(asdict(TINY) | changes)}
+    return {"config": json.dumps(asdict(TINY_EMBEDDED) | changes)}
 
 
 def missing(path):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_networks import TINY_EMBEDDED
 from torch import Tensor, nn
 
 from FewShotSAMLib.models import half_precision
 from FewShotSAMLib.models.batched_network import BatchedNetwork
 from FewShotSAMLib.models.embedded import load_embedded
-from FewShotSAMLib.models.embedded_network import EmbeddedConfig
 from FewShotSAMLib.models.fob import embedded_config
 from FewShotSAMLib.models.fob_network import FobConfig
 from FewShotSAMLib.models.half_precision import (
@@ -30,9 +30,6 @@ from FewShotSAMLib.training.fob import FobTraining, embedded_schedule
 from FewShotSAMLib.training.validation import validate
 
 CPU, BF16, FP32 = torch.device("cpu"), torch.bfloat16, torch.float32
-TINY = EmbeddedConfig(
-    stem=8, levels=(8, 8, 16, 16), pyramid=(8, 16, 16), position=8, matching=8, decoder=16
-)
 FASTER, SLOWER, TIE = (1.0, 4.0), (4.0, 1.0), (0.97, 1.0)  # half, single
 
 
@@ -195,7 +192,7 @@ def test_an_answer_is_measured_once_a_process_where_nothing_can_be_kept(answers)
 @pytest.mark.parametrize(("times", "chosen"), [(FASTER, BF16), (SLOWER, FP32)])
 def test_the_embedded_models_training_and_validation_follow(answers, times, chosen):
     keep(answers, times)
-    run = Training("cpu", 0, TINY)
+    run = Training("cpu", 0, TINY_EMBEDDED)
     assert run.dtype == chosen
     trained, checked = [], []
     for network, seen in ((run.network, trained), (run.average, checked)):

@@ -10,13 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_networks import TINY_EMBEDDED
 
 from FewShotSAMLib.data.frames import SliceFrame
 from FewShotSAMLib.data.intensity import IntensityRange
 from FewShotSAMLib.data.slicing import whole_field
 from FewShotSAMLib.data.standard import Standard
 from FewShotSAMLib.models.embedded import EmbeddedFeatures, EmbeddedModel
-from FewShotSAMLib.models.embedded_network import EmbeddedConfig, EmbeddedNetwork
+from FewShotSAMLib.models.embedded_network import EmbeddedNetwork
 from FewShotSAMLib.models.interfaces import ModelCard
 from FewShotSAMLib.prompting.interfaces import SliceSpace
 from FewShotSAMLib.prompting.methods.synpo import SynPoMethod
@@ -29,15 +30,12 @@ CPU = torch.device("cpu")
 SIZE = 64
 SHAPE = (11, 30, 40)
 GREY = IntensityRange(0.0, 1000.0, "a test")
-TINY = EmbeddedConfig(
-    stem=8, levels=(8, 8, 16, 16), pyramid=(8, 16, 16), position=8, matching=8, decoder=16
-)
 
 
 @pytest.fixture(scope="module")
 def encoders() -> Encoders:
     torch.manual_seed(0)
-    model = EmbeddedModel(EmbeddedNetwork(TINY), ModelCard("tiny"), CPU, SIZE)
+    model = EmbeddedModel(EmbeddedNetwork(TINY_EMBEDDED), ModelCard("tiny"), CPU, SIZE)
     return Encoders(model, EmbeddedFeatures(model), CPU)
 
 

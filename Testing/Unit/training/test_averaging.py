@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_networks import TINY_EMBEDDED
 
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.models.embedded import read_network, save_network
@@ -14,12 +15,8 @@ from FewShotSAMLib.models.embedded_network import EmbeddedConfig, EmbeddedNetwor
 from FewShotSAMLib.training.averaging import average, main
 from FewShotSAMLib.weights.own_weights import read_weights
 
-TINY = EmbeddedConfig(
-    stem=8, levels=(8, 8, 16, 16), pyramid=(8, 16, 16), position=8, matching=8, decoder=16
-)
 
-
-def tiny(seed: int, config: EmbeddedConfig = TINY) -> EmbeddedNetwork:
+def tiny(seed: int, config: EmbeddedConfig = TINY_EMBEDDED) -> EmbeddedNetwork:
     torch.manual_seed(seed)
     return EmbeddedNetwork(config)
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_networks import TINY_EMBEDDED
 from torch.nn import functional as F
 
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.models.embedded import read_network, save_network
-from FewShotSAMLib.models.embedded_network import EmbeddedConfig, EmbeddedNetwork
+from FewShotSAMLib.models.embedded_network import EmbeddedNetwork
 from FewShotSAMLib.prompting.synpo import SynPo
 from FewShotSAMLib.prompting.synpo_parameters import SynPoParameters
 from FewShotSAMLib.training.embedded import (
@@ -38,9 +39,6 @@ from FewShotSAMLib.training.losses import (
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-TINY = EmbeddedConfig(
-    stem=8, levels=(8, 8, 16, 16), pyramid=(8, 16, 16), position=8, matching=8, decoder=16
-)
 STEP = Stage(1.0, 64, 2)
 RATE = 2e-3
 
@@ -173,7 +171,7 @@ def test_contrast_tells_structures_apart():
 
 def test_all_parts_are_finite_and_reach_every_weight():
     torch.manual_seed(0)
-    network = EmbeddedNetwork(TINY)
+    network = EmbeddedNetwork(TINY_EMBEDDED)
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
         parts = losses(network, random_episodes(2, 4, 64, generator, "cpu"), generator)
@@ -201,13 +199,13 @@ def weights(run: Training) -> dict[str, torch.Tensor]:
 
 
 def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path):
-    through = Training("cpu", 7, TINY)
+    through = Training("cpu", 7, TINY_EMBEDDED)
     expected = steps(through, 4)
-    first = Training("cpu", 7, TINY)
+    first = Training("cpu", 7, TINY_EMBEDDED)
     seen = steps(first, 2)
     first.seconds = 12.5
     first.save(tmp_path / "run.pt")
-    again = Training("cpu", 99, TINY)  # another start and seed: all comes from the file
+    again = Training("cpu", 99, TINY_EMBEDDED)  # another start and seed: all comes from the file
     again.resume(tmp_path / "run.pt")
     assert (again.step, again.seconds, again.seed) == (2, 12.5, 7)
     seen += steps(again, 2)
@@ -218,12 +216,12 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path):
 
 
 def test_the_seed_decides_the_run():
-    one, two, other = (steps(Training("cpu", seed, TINY), 2) for seed in (1, 1, 2))
+    one, two, other = (steps(Training("cpu", seed, TINY_EMBEDDED), 2) for seed in (1, 1, 2))
     assert one == two != other
 
 
 def test_the_average_follows_the_weights():
-    run = Training("cpu", 0, TINY)
+    run = Training("cpu", 0, TINY_EMBEDDED)
     start = weights(run)
     steps(run, 5)
     now = weights(run)
@@ -237,7 +235,7 @@ def test_the_average_follows_the_weights():
 
 
 def test_a_tiny_network_learns():
-    run = Training("cpu", 0, TINY)
+    run = Training("cpu", 0, TINY_EMBEDDED)
     seen = steps(run, 40)
     assert np.isfinite(seen).all()
     assert np.mean(seen[-10:]) < 0.9 * np.mean(seen[:10])
@@ -257,7 +255,8 @@ def test_schedule_grows_pictures_and_lets_the_rate_fall(stages):
 
 
 def test_what_has_learnt_already_sees_full_size_pictures_sooner():
-    new, on = Training("cpu", 0, TINY), Training("cpu", 0, start=EmbeddedNetwork(TINY))
+    new = Training("cpu", 0, TINY_EMBEDDED)
+    on = Training("cpu", 0, start=EmbeddedNetwork(TINY_EMBEDDED))
     assert [schedule(0.5, 1000, run.stages)[0].size for run in (new, on)] == [192, 256]
 
 
@@ -285,7 +284,7 @@ def test_a_length_must_be_given(capsys, asked):
 
 
 def test_whichever_ends_a_run_first_sets_its_pace():
-    run = Training("cpu", 0, TINY)
+    run = Training("cpu", 0, TINY_EMBEDDED)
     run.seconds, run.step = 30.0, 3
     assert Length(minutes=1).share(run) == 0.5
     assert Length(steps=4).share(run) == 0.75
@@ -324,10 +323,10 @@ def test_the_command_trains_logs_and_resumes(tmp_path, capsys):
 
 def test_a_run_goes_on_from_weights(tmp_path):
     path = tmp_path / "tiny weights.safetensors"
-    begun = Training("cpu", 0, TINY)
+    begun = Training("cpu", 0, TINY_EMBEDDED)
     save_network(begun.network, path, {})
     run = train(Length(steps=1), "cpu", 3, tmp_path / "run", checked=1, start=path, peak_rate=1e-6)
-    assert run.network.config == TINY
+    assert run.network.config == TINY_EMBEDDED
     given = read_network(path).state_dict()
     for name, tensor in run.network.state_dict().items():
         assert torch.allclose(tensor, given[name], atol=1e-5), "a small rate moves little"
@@ -341,7 +340,7 @@ def test_a_step_has_so_many_times_the_pairs(monkeypatch):
         "FewShotSAMLib.training.embedded.random_episodes",
         lambda pairs, *rest: asked.append(pairs) or random_episodes(pairs, *rest),
     )
-    parts = Training("cpu", 0, TINY, times=3).one_step(STEP, RATE)
+    parts = Training("cpu", 0, TINY_EMBEDDED, times=3).one_step(STEP, RATE)
     assert asked == [3 * STEP.pairs]
     assert all(torch.isfinite(x) for x in (parts.mask, parts.contrast))
 

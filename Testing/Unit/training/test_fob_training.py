@@ -496,6 +496,18 @@ def test_weights_that_do_not_fit_are_refused(backbone, tmp_path):
         assert all(torch.equal(t, before[n]) for n, t in states(run).items())
 
 
+@pytest.mark.parametrize("option, value", [
+    ("--minutes", "0"), ("--minutes", "nan"), ("--steps", "-1"), ("--rate", "inf"), ("--rate", "x"),
+])
+def test_generated_training_refuses_numbers_that_lead_nowhere(option, value, tmp_path, capsys):
+    given = {"--minutes": "1", option: value}
+    words = [word for pair in given.items() for word in pair]
+    with pytest.raises(SystemExit) as ended:
+        fob_generated.main([*words, "--folder", str(tmp_path / "run")])
+    assert ended.value.code == 2 and not (tmp_path / "run").exists()
+    assert f"argument {option}: " in capsys.readouterr().err
+
+
 def test_the_shipped_fob_goes_on_on_generated_pictures(tmp_path, capsys):
     shipped = Path(fob_generated.__file__).parents[2] / "Resources" / "Models" / fob_generated.FILE
     given = ["--steps", "1", "--minutes", "9", "--device", "cpu", "--folder", str(tmp_path)]

@@ -11,20 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 from killed_processes import DIED, dying, temporaries
+from small_networks import TINY_EMBEDDED
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.models.embedded import read_network, save_network
-from FewShotSAMLib.models.embedded_network import EmbeddedConfig, EmbeddedNetwork
+from FewShotSAMLib.models.embedded_network import EmbeddedNetwork
 from FewShotSAMLib.training.embedded import Length, Stage, Training, train
 from FewShotSAMLib.training.run_log import append_row, keep_rows
 from FewShotSAMLib.training.trained_file import write_trained
 from FewShotSAMLib.weights.resources import sha256_of
 
 ROOT = Path(__file__).resolve().parents[3]
-TINY = EmbeddedConfig(
-    stem=8, levels=(8, 8, 16, 16), pyramid=(8, 16, 16), position=8, matching=8, decoder=16
-)
 
 
 def logged(path: Path) -> list[str]:
@@ -61,8 +59,8 @@ class Stopped(KeyboardInterrupt):
 def test_a_run_that_is_cut_short_within_a_step_keeps_what_it_had(tmp_path):
     """After the weights have moved, and before that counts as a step."""
     start = tmp_path / "tiny.safetensors"
-    save_network(EmbeddedNetwork(TINY), start, {})
-    run = Training("cpu", 0, TINY)
+    save_network(EmbeddedNetwork(TINY_EMBEDDED), start, {})
+    run = Training("cpu", 0, TINY_EMBEDDED)
     run.one_step(Stage(1.0, 64, 2), 1e-3)
     run.save(tmp_path / "run.pt")
     before = (tmp_path / "run.pt").read_bytes()
@@ -87,7 +85,7 @@ def test_a_network_and_its_provenance_are_of_one_another(tmp_path):
     path = tmp_path / "w.safetensors"
     for value in (1.0, 2.0):
         torch.manual_seed(int(value))
-        saved = partial(save_network, EmbeddedNetwork(TINY), provenance={})
+        saved = partial(save_network, EmbeddedNetwork(TINY_EMBEDDED), provenance={})
         write_trained(path, saved, {"value": value})
         read_network(path)
         assert provenance(path) == {"file": path.name, "sha256": sha256_of(path), "value": value}
