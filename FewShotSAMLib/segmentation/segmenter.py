@@ -20,6 +20,7 @@ from ..prompting.registry import DEFAULT, check_method, load_method
 from .encoding import Encoders
 from .file_order import canonical_range, labels_in_file, result_in_file, show_in_file
 from .finding.expected import guided
+from .finding.sizes import fitted_priors
 from .independent import segment_independently
 from .judging import DOUBTFUL_CHOICES, judge
 from .monitor import Monitor
@@ -182,6 +183,8 @@ class Segmenter:
         with monitor.stage("support"):
             work = self._preparation.work(query, supports, chosen, seed, assume_present, excluded)
             work = self._with_kept_slices((volume, axis, window, seed), work)
+        with monitor.stage("find"):
+            work = _sized(work, monitor)
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("judge"):
             results, structures = judge(work, results, doubtful)
@@ -255,7 +258,7 @@ class Segmenter:
         seed = self.seed if seed is None else seed
         query = self._preparation.query(volume, common_axis(supports), window)
         first, _ = canonical_range(query, (slice_index, slice_index))
-        work = self._preparation.work(query, supports, (first, first), seed)
+        work = _sized(self._preparation.work(query, supports, (first, first), seed))
         encoded = work.slices.one(first)
         proposals, _ = guided(work, encoded, [first], work.structures)
         return {
@@ -296,7 +299,9 @@ class Segmenter:
         if self._opened is None or not _same(self._opened[0], key):
             query = self._preparation.query(volume, common_axis(supports), window)
             whole = canonical_range(query, None)
-            work = self._preparation.work(query, supports, whole, seed, excluded=excluded)
+            work = _sized(
+                self._preparation.work(query, supports, whole, seed, excluded=excluded)
+            )
             work.slices.batch = 1  # neighbours are not asked for
             self._opened = (key, query, work)
         _, query, work = self._opened
@@ -325,6 +330,11 @@ def _check_choices(strategy: str, doubtful: str, model: PromptableModel) -> None
         check_remembers(model.card.name)
     if doubtful not in DOUBTFUL_CHOICES:
         raise InputError(f"doubtful {doubtful!r}: unknown; use keep or drop")
+
+
+def _sized(work: Work, monitor: Monitor | None = None) -> Work:
+    """The work with its plan in the sizes that fit this patient."""
+    return replace(work, priors=fitted_priors(work, monitor or Monitor()))
 
 
 def _as_list(supports: Sequence[Support] | Support) -> Sequence[Support]:

@@ -58,7 +58,8 @@ def candidates(
     whichever has the best: a patient who looks otherwise does not mislead the others."""
     p = parameters or CandidateParameters()
     profile = work.priors[structure.label].profile
-    indices = [work.first + k for k in _likely(profile[work.first : work.last + 1], p)]
+    inside = profile[work.first : work.last + 1]
+    indices = [work.first + k for k in likely_slices(inside, p.most, p.profile)]
     several = [_of(work, one, indices, p) for one in (structure, *structure.by_support())]
     return max(several, key=lambda found: found[0].score if found else 0.0)
 
@@ -79,12 +80,16 @@ def _of(
     return sorted(checked, key=lambda one: -one.score)
 
 
-def _likely(profile: Tensor, p: CandidateParameters) -> list[int]:
-    """Places in the range that hold much of the structure, evenly thinned out."""
+def likely_slices(profile: Tensor, most: int, share: float = 0.6) -> list[int]:
+    """Places in a profile (N,) that hold much of the structure, evenly thinned out.
+
+    Args:
+        most: so many at most; share: of the largest area, from which on a place counts.
+    """
     if not bool((profile > 0).any()):
         return []
-    places = torch.nonzero(profile >= p.profile * profile.max()).flatten()
-    pick = torch.linspace(0, len(places) - 1, min(p.most, len(places))).round().long()
+    places = torch.nonzero(profile >= share * profile.max()).flatten()
+    pick = torch.linspace(0, len(places) - 1, min(most, len(places))).round().long()
     return places[pick].tolist()
 
 

@@ -66,6 +66,19 @@ class Prior:
         )[0, 0]
         return lines / lines.max().clamp(min=1e-6)
 
+    def enlarged(self, factor: float) -> Prior:
+        """The structure `factor` times as wide in the slices, about its middle."""
+        share, grids = self.share, []
+        for axis in (2, 1):
+            line = (torch.arange(share.shape[axis]) + 0.5) / share.shape[axis] * 2 - 1
+            weight = share.sum([a for a in range(3) if a != axis])
+            middle = float(weight @ line / weight.sum().clamp(min=1e-6))
+            grids.append((line - middle) / factor + middle)
+        x, y = (one.expand(*share.shape[1:]) for one in (grids[0], grids[1][:, None]))
+        grid = torch.stack([x, y], -1).expand(len(share), -1, -1, -1)
+        larger = F.grid_sample(share[:, None], grid, align_corners=False)[:, 0]
+        return replace(self, share=larger)
+
 
 def find_priors(
     query: Overview, frame: SliceFrame, supports: Iterable[Support], labels: Iterable[int]

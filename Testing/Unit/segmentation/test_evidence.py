@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from FewShotSAMLib.data.support import Support
 from FewShotSAMLib.phantom.abdomen import abdomen
-from FewShotSAMLib.segmentation.evidence import UNPLANNED, border, closed, roundness, ways
+from FewShotSAMLib.segmentation.borders import border, closed, roundness
+from FewShotSAMLib.segmentation.evidence import UNPLANNED, ways
 
 SIZE = {"shape": (10, 96, 96), "spacing": (3.4, 3.4, 16.0)}
 

@@ -1,0 +1,131 @@
+"""Organs of another patient that are larger or smaller than the support's."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from FewShotSAMLib import Support, load_segmenter
+from FewShotSAMLib.data.frames import SliceFrame
+from FewShotSAMLib.data.slicing import whole_field
+from FewShotSAMLib.evaluation.metrics import dice
+from FewShotSAMLib.phantom.abdomen import Phantom, abdomen
+from FewShotSAMLib.segmentation import segmenter as segmenter_module
+from FewShotSAMLib.segmentation.finding.prior import Prior
+from FewShotSAMLib.segmentation.finding.sizes import SizeParameters, fitted_priors
+from FewShotSAMLib.segmentation.monitor import Monitor
+from FewShotSAMLib.segmentation.results import Cancelled
+
+SIZE = {"shape": (20, 128, 128), "spacing": (2.5, 2.5, 10.0)}
+SPLEEN = 4
+
+
+@given(
+    st.floats(0.5, 2.0), st.floats(24, 39), st.floats(19, 28), st.floats(3, 5), st.floats(3, 5)
+)
+def test_a_larger_plan_keeps_its_middle(factor, row, column, high, wide):
+    rows, columns = np.mgrid[:64, :48]
+    bell = np.exp(-(((rows - row) / high) ** 2) - ((columns - column) / wide) ** 2)
+    share = torch.from_numpy(np.stack([0 * bell, bell, bell]).astype(np.float32))
+    field = whole_field((64, 48), (1.0, 1.0))
+    prior = Prior(share, 0.7, 0.9, SliceFrame((64, 48), (1.0, 1.0), field, 64), 30)
+    larger = prior.enlarged(factor)
+    assert larger.share.shape == share.shape and larger.trust == prior.trust
+    assert not larger.share[0].any() and 0 <= larger.share.min() <= larger.share.max() <= 1 + 1e-6
+    before, after = (one[1].numpy() for one in (share, larger.share))
+    assert ndimage.center_of_mass(after) == pytest.approx(
+        ndimage.center_of_mass(before), abs=0.5 * factor
+    )
+    assert after.sum() == pytest.approx(before.sum() * factor**2, rel=0.1)
+
+
+def test_nothing_stays_nothing():
+    field = whole_field((8, 8), (1.0, 1.0))
+    prior = Prior(torch.zeros(4, 8, 8), 1.0, 1.0, SliceFrame((8, 8), (1.0, 1.0), field, 8), 4)
+    assert not prior.enlarged(1.5).share.any()
+
+
+@pytest.fixture(scope="module")
+def segmenter(one_thread):
+    return load_segmenter(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def support(one_thread) -> Support:
+    patient = abdomen(**SIZE)
+    return Support.from_labels(patient.image, patient.truth, axis="axial", slices="middle")
+
+
+def with_large_spleen(phantom: Phantom) -> Phantom:
+    """Twice as large or more in each slice, inwards, over what lies there."""
+    grey, truth = phantom.image.voxels.copy(), phantom.truth.voxels.copy()
+    random = np.random.default_rng(0)
+    disc = ndimage.iterate_structure(ndimage.generate_binary_structure(2, 1), 9)
+    inside = np.median(grey[truth == SPLEEN])
+    for k in np.flatnonzero((truth == SPLEEN).any((1, 2))):
+        body = ndimage.binary_fill_holes(ndimage.binary_opening(grey[k] > 40))
+        grown = ndimage.binary_dilation(truth[k] == SPLEEN, disc)
+        grown &= ndimage.binary_erosion(body, iterations=6)
+        new = grown & (truth[k] == 0)
+        truth[k][new] = SPLEEN
+        grey[k][new] = inside + 12 * random.standard_normal(new.sum())
+    return Phantom(replace(phantom.image, voxels=grey), replace(phantom.truth, voxels=truth))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["propagate", "slices"])
+def test_a_spleen_twice_as_large_is_drawn_to_its_end(segmenter, support, strategy, monkeypatch):
+    usual = abdomen(**SIZE, seed=5)
+    large = with_large_spleen(usual)
+    spleen = large.truth.voxels == SPLEEN
+    assert spleen.sum() > 1.7 * (usual.truth.voxels == SPLEEN).sum()
+    work = segmenter.work(large.image, [support])
+    fitted = fitted_priors(work, Monitor())
+    assert fitted.keys() == work.priors.keys()
+    assert fitted[SPLEEN].share.sum() > 1.5 * work.priors[SPLEEN].share.sum()
+
+    def found() -> float:
+        result = segmenter.segment(large.image, [support], strategy=strategy)
+        return dice(result.labels.voxels == SPLEEN, spleen)
+
+    sized = found()
+    monkeypatch.setattr(segmenter_module, "fitted_priors", lambda work, _: work.priors)
+    assert sized > max(0.75, found() + 0.1)
+
+
+@pytest.mark.slow
+def test_what_fits_or_looks_otherwise_keeps_its_size(segmenter, support):
+    work = segmenter.work(abdomen(**SIZE, seed=5).image, [support])
+    unlike = {label: replace(one, look=0.1) for label, one in work.priors.items()}
+    for priors, strict in ((work.priors, SizeParameters(gain=50.0)), (unlike, SizeParameters())):
+        fitted = fitted_priors(replace(work, priors=priors), Monitor(), strict)
+        assert all(fitted[label] is one for label, one in priors.items())
+
+
+@pytest.mark.slow
+def test_one_slice_uses_the_size_that_the_volume_does(segmenter, support):
+    large = with_large_spleen(abdomen(**SIZE, seed=5))
+    spleen = large.truth.voxels == SPLEEN
+    holding = np.flatnonzero(spleen.any((1, 2)))[2:-2]
+    assert np.mean([
+        dice(
+            segmenter.segment_slice(large.image, [support], int(k)).preview.labels == SPLEEN,
+            spleen[k],
+        )
+        for k in holding
+    ]) > 0.8
+
+
+def test_it_can_be_cancelled(segmenter, support):
+    work = segmenter.work(abdomen(**SIZE, seed=5).image, [support])
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(Cancelled):
+        fitted_priors(work, Monitor(cancel=cancel))
