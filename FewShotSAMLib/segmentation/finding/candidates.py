@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..borders import border, closed
 from ..found import Found, Signals, resized
 from ..slices import Structure
 from ..work import Work
@@ -45,9 +46,11 @@ class Candidate:
 
     @property
     def score(self) -> float:
-        """The model's certainty, the overlap with the plan and the reverse check together."""
+        """The model's certainty, the overlap with the plan, the reverse check, and whether the mask
+        ends where the picture changes, together."""
         signals = self.found.signals
-        return signals.certainty * signals.expected * (signals.reverse if self.alike else 1.0)
+        back = signals.reverse if self.alike else 1.0
+        return signals.certainty * signals.expected * back * signals.closed * signals.border
 
 
 def candidates(
@@ -101,9 +104,11 @@ def _checked(
         return None
     index, score = expected.indices[row], expected.score(work, row)
     plan = work.priors[structure.label]
+    grey, mask = work.grey(index), (logits > 0).cpu().numpy()
     signals = Signals(
         score, expected=float(expected.overlap[row]), look=plan.look,
         reverse=reverse_dice(work, structure, index, logits),
+        border=border(grey, mask), closed=closed(grey, mask),
     )
     prompts = expected.proposal.prompts[row]
     found = Found(logits, score, prompts, "prompted", signals, structure.kept)
