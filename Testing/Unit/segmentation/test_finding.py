@@ -13,6 +13,8 @@ from scipy import ndimage
 from FewShotSAMLib import InputError, Support, load_segmenter
 from FewShotSAMLib.evaluation.metrics import dice
 from FewShotSAMLib.phantom.abdomen import Phantom, abdomen
+from FewShotSAMLib.segmentation.borders import closed
+from FewShotSAMLib.segmentation.finding.candidates import candidates
 from FewShotSAMLib.segmentation.finding.expected import within_reach
 from FewShotSAMLib.segmentation.finding.extent import extended_marks
 from FewShotSAMLib.segmentation.finding.reverse import reverse_dice
@@ -121,6 +123,27 @@ def test_the_reverse_check_knows_a_wrong_mask(segmenter, another, support):
 
     assert check(RIGHT_KIDNEY) > 0.6
     assert check(RIGHT_KIDNEY) > check(LIVER) + 0.3
+
+
+def test_it_is_followed_from_where_its_mask_ends_with_it(segmenter, another, support):
+    def best(volume):
+        work = segmenter.work(volume, [support])
+        kidney = next(s for s in work.structures if s.label == RIGHT_KIDNEY)
+        found = candidates(work, kidney)
+        assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
+        for one in found:
+            mask = (one.found.logits > 0).cpu().numpy()
+            assert one.found.signals.closed == closed(work.grey(one.index), mask)
+        return found[0]
+
+    usual = best(another.image)
+    assert usual.found.signals.closed > 0.8
+    blurred = another.image.voxels.copy()
+    kidney = another.truth.voxels[usual.index] == RIGHT_KIDNEY
+    around = ndimage.binary_dilation(kidney, iterations=12) & ~kidney
+    blurred[usual.index][around] = np.median(blurred[usual.index][kidney])
+    other = best(replace(another.image, voxels=blurred))
+    assert other.index != usual.index and other.found.signals.closed > 0.8
 
 
 def test_without_an_overview_it_is_found_by_its_looks(segmenter, another, support):
