@@ -108,6 +108,12 @@ class SliceEncoder:
                 self._pictures.popitem(last=False)
         return self._pictures[index]
 
+    def encode_singly(self) -> None:
+        """From now on one slice at a time: for who asks for few. Those encoded so far are
+        forgotten."""
+        self.batch, self._bytes = 1, 0
+        self._runs.clear()
+
     def run(self, number: int) -> EncodedSlices:
         """Slices `number * batch` to the next run's first, encoded."""
         if number in self._runs:

@@ -20,7 +20,7 @@ from ..prompting.registry import DEFAULT, check_method, load_method
 from .encoding import Encoders
 from .file_order import canonical_range, labels_in_file, result_in_file, show_in_file
 from .finding.expected import guided
-from .finding.sizes import fitted_priors
+from .finding.sizes import KnownSizes
 from .independent import segment_independently
 from .judging import DOUBTFUL_CHOICES, judge
 from .monitor import Monitor
@@ -128,6 +128,7 @@ class Segmenter:
         self._preparation = Preparation(encoders, builder)
         self._opened: tuple[tuple, Query, Work] | None = None  # of the last `segment_slice`
         self._encoded: tuple[tuple, Work] | None = None  # of the last `segment`
+        self._sizes = KnownSizes()
 
     def segment(
         self,
@@ -184,7 +185,9 @@ class Segmenter:
             work = self._preparation.work(query, supports, chosen, seed, assume_present, excluded)
             work = self._with_kept_slices((volume, axis, window, seed), work)
         with monitor.stage("find"):
-            work = _sized(work, monitor)
+            work = self._sizes.fitted(
+                work, monitor, [volume, excluded, *supports], axis, window, seed
+            )
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("judge"):
             results, structures = judge(work, results, doubtful)
@@ -256,9 +259,10 @@ class Segmenter:
         """
         supports = _as_list(supports)
         seed = self.seed if seed is None else seed
-        query = self._preparation.query(volume, common_axis(supports), window)
+        query = self._preparation.query(volume, axis := common_axis(supports), window)
         first, _ = canonical_range(query, (slice_index, slice_index))
-        work = _sized(self._preparation.work(query, supports, (first, first), seed))
+        work = self._preparation.work(query, supports, (first, first), seed)
+        work = self._sizes.fitted(work, Monitor(), [volume, *supports], axis, window, seed)
         encoded = work.slices.one(first)
         proposals, _ = guided(work, encoded, [first], work.structures)
         return {
@@ -297,12 +301,12 @@ class Segmenter:
         seed = self.seed if seed is None else seed
         key = (volume, excluded, *supports, window, seed)
         if self._opened is None or not _same(self._opened[0], key):
-            query = self._preparation.query(volume, common_axis(supports), window)
+            query = self._preparation.query(volume, axis := common_axis(supports), window)
             whole = canonical_range(query, None)
-            work = _sized(
-                self._preparation.work(query, supports, whole, seed, excluded=excluded)
-            )
-            work.slices.batch = 1  # neighbours are not asked for
+            work = self._preparation.work(query, supports, whole, seed, excluded=excluded)
+            work.slices.encode_singly()
+            made_of = [volume, excluded, *supports]
+            work = self._sizes.fitted(work, Monitor(), made_of, axis, window, seed)
             self._opened = (key, query, work)
         _, query, work = self._opened
         first, _ = canonical_range(query, (slice_index, slice_index))
@@ -319,8 +323,11 @@ class Segmenter:
     def work(self, volume: Volume, supports: Sequence[Support] | Support) -> Work:
         """The query made ready, for those who go on by themselves (canonical orientation)."""
         supports = _as_list(supports)
-        query = self._preparation.query(volume, common_axis(supports), None)
-        return self._preparation.work(query, supports, canonical_range(query, None), self.seed)
+        query = self._preparation.query(volume, axis := common_axis(supports), None)
+        work = self._preparation.work(query, supports, canonical_range(query, None), self.seed)
+        return self._sizes.fitted(
+            work, Monitor(), [volume, None, *supports], axis, None, self.seed
+        )
 
 
 def _check_choices(strategy: str, doubtful: str, model: PromptableModel) -> None:
@@ -330,11 +337,6 @@ def _check_choices(strategy: str, doubtful: str, model: PromptableModel) -> None
         check_remembers(model.card.name)
     if doubtful not in DOUBTFUL_CHOICES:
         raise InputError(f"doubtful {doubtful!r}: unknown; use keep or drop")
-
-
-def _sized(work: Work, monitor: Monitor | None = None) -> Work:
-    """The work with its plan in the sizes that fit this patient."""
-    return replace(work, priors=fitted_priors(work, monitor or Monitor()))
 
 
 def _as_list(supports: Sequence[Support] | Support) -> Sequence[Support]:

@@ -64,7 +64,7 @@ def candidates(
     inside = profile[work.first : work.last + 1]
     indices = [work.first + k for k in likely_slices(inside, p.most, p.profile)]
     several = [_of(work, one, indices, p) for one in (structure, *structure.by_support())]
-    return max(several, key=lambda found: found[0].score if found else 0.0)
+    return max(several, key=lambda found: found[0].score if found else -1.0)
 
 
 def _of(
@@ -83,7 +83,7 @@ def _of(
     return sorted(checked, key=lambda one: -one.score)
 
 
-def likely_slices(profile: Tensor, most: int, share: float = 0.6) -> list[int]:
+def likely_slices(profile: Tensor, most: int, share: float) -> list[int]:
     """Places in a profile (N,) that hold much of the structure, evenly thinned out.
 
     Args:

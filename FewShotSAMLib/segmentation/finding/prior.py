@@ -67,7 +67,7 @@ class Prior:
         return lines / lines.max().clamp(min=1e-6)
 
     def enlarged(self, factor: float) -> Prior:
-        """The structure `factor` times as wide in the slices, about its middle."""
+        """The structure `factor` times as wide in the slices, about the middle of the whole."""
         share, grids = self.share, []
         for axis in (2, 1):
             line = (torch.arange(share.shape[axis]) + 0.5) / share.shape[axis] * 2 - 1

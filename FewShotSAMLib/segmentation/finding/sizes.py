@@ -8,7 +8,8 @@ sizes are tried in some slices, and the one whose masks end where the picture ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..borders import closed
@@ -23,40 +24,71 @@ from .prior import Prior
 
 @dataclass(frozen=True)
 class SizeParameters:
-    """Constants of the choice, chosen on the abdominal MR 1, 2, 3 and 5.
+    """Constants of the choice, chosen with the embedded model on the abdominal MR 1, 2, 3 and 5.
 
     Attributes:
-        factors: widths that are tried, of the plan's.
-        slices: where they are tried, those that hold much of the structure.
+        factors: what is tried beside the plan as it is, as multiples of its width.
+        profile: share of the largest expected area from which on a slice is tried.
+        slices: so many at most; least: with fewer the plan stays as it is.
         gain: how many times better than the plan as it is another size has to be.
     """
 
     factors: tuple[float, ...] = (0.75, 1.35, 1.8)
+    profile: float = 0.6
     slices: int = 5
+    least: int = 2
     gain: float = 1.08
+
+
+class KnownSizes:
+    """Priors in the sizes that fit, and those of the last query and supports again for nothing."""
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[Hashable, ...], Mapping[int, Prior]] | None = None
+
+    def fitted(
+        self, work: Work, monitor: Monitor, made_of: Sequence[object], *settings: Hashable
+    ) -> Work:
+        """The work with priors in the sizes that fit.
+
+        Args:
+            made_of: what the work was made of, told apart by identity and not kept alive.
+            settings: what else it was made with.
+        """
+        key = (*(weakref.ref(one) for one in made_of if one is not None), *settings)
+        if self._last is None or self._last[0] != key:
+            self._last = key, fitted_priors(work, monitor)
+        return replace(work, priors=self._last[1])
 
 
 def fitted_priors(
     work: Work, monitor: Monitor, parameters: SizeParameters | None = None
 ) -> Mapping[int, Prior]:
-    """The work's priors by label, each in the size that fits this patient best.
+    """The work's priors by label, each in the size that fits this patient best, whatever the work's
+    range is.
 
-    What looks otherwise than in the support has no borders that could be told; it keeps its size.
+    What looks otherwise than in the support keeps its size: it is sought by its place alone.
     """
     p = parameters or SizeParameters()
     fitted = dict(work.priors)
-    for structure in work.structures:
-        monitor.check()
-        prior = work.priors.get(structure.label)
-        if prior is not None and prior.alike:
-            fitted[structure.label] = _fitted(work, structure, prior, p)
+    tried = [s for s in work.structures if s.label in fitted and fitted[s.label].alike]
+    for number, structure in enumerate(tried):
+        monitor.report("size", number, len(tried))
+        fitted[structure.label] = _fitted(work, structure, fitted[structure.label], monitor, p)
+    if tried:
+        monitor.report("size", len(tried), len(tried))
     return fitted
 
 
-def _fitted(work: Work, structure: Structure, prior: Prior, p: SizeParameters) -> Prior:
-    indices = likely_slices(prior.profile, p.slices)
-    best, most = prior, p.gain * _fit(work, structure, prior, indices)
+def _fitted(
+    work: Work, structure: Structure, prior: Prior, monitor: Monitor, p: SizeParameters
+) -> Prior:
+    indices = likely_slices(prior.profile, p.slices, p.profile)
+    if len(indices) < p.least or (usual := _fit(work, structure, prior, indices)) <= 0:
+        return prior
+    best, most = prior, p.gain * usual
     for factor in p.factors:
+        monitor.check()
         other = prior.enlarged(factor)
         fit = _fit(work, structure, other, indices)
         if fit > most:
@@ -65,9 +97,11 @@ def _fitted(work: Work, structure: Structure, prior: Prior, p: SizeParameters) -
 
 
 def _fit(work: Work, structure: Structure, prior: Prior, indices: Sequence[int]) -> float:
-    """Mean over the slices of how sure the model is of the mask, times how closed it is."""
-    trial = replace(work, priors={structure.label: prior})
-    found = segment_expected(trial, structure, indices)
+    """How sure the model is of the mask times how closed it is, mean over the slices; 0 counts for
+    those in which nothing is drawn."""
+    found = segment_expected(
+        replace(work, priors={structure.label: prior}), structure, indices
+    )
     if found is None:
         return 0.0
     total = 0.0

@@ -14,6 +14,7 @@ from FewShotSAMLib import InputError, Support, load_segmenter
 from FewShotSAMLib.evaluation.metrics import dice
 from FewShotSAMLib.phantom.abdomen import Phantom, abdomen
 from FewShotSAMLib.segmentation.borders import closed
+from FewShotSAMLib.segmentation.finding import candidates as candidates_module
 from FewShotSAMLib.segmentation.finding.candidates import candidates
 from FewShotSAMLib.segmentation.finding.expected import within_reach
 from FewShotSAMLib.segmentation.finding.extent import extended_marks
@@ -144,6 +145,18 @@ def test_it_is_followed_from_where_its_mask_ends_with_it(segmenter, another, sup
     blurred[usual.index][around] = np.median(blurred[usual.index][kidney])
     other = best(replace(another.image, voxels=blurred))
     assert other.index != usual.index and other.found.signals.closed > 0.8
+
+
+def test_a_candidate_that_nothing_speaks_for_is_one(segmenter, another, support, monkeypatch):
+    """Of several patients one may find nothing, another a mask that fills the picture."""
+    work = segmenter.work(another.image, [support])
+    kidney = next(s for s in work.structures if s.label == RIGHT_KIDNEY)
+    one = candidates(work, kidney)[0]
+    nothing = replace(one.found, signals=replace(one.found.signals, closed=0.0))
+    answers = iter([[], [replace(one, found=nothing)]])
+    monkeypatch.setattr(candidates_module, "_of", lambda *_: next(answers))
+    monkeypatch.setattr(type(kidney), "by_support", lambda self: [self])
+    assert candidates(work, kidney)[0].score == 0
 
 
 def test_without_an_overview_it_is_found_by_its_looks(segmenter, another, support):
