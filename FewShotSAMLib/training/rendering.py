@@ -55,9 +55,20 @@ def _brightness(tissue: Tensor, rand: Draw, randn: Draw) -> Tensor:
     dark = flat**1.8
     kind = rand(b, 1)
     means = torch.where(kind < 0.4, close, torch.where(kind < 0.75, dark, flat))
+    means = _alike(means, rand, randn)
     brightness = means.gather(1, tissue) + randn(b, k) * 0.025
     air = torch.where(rand(b, 1) < 0.85, rand(b, 1) * 0.05, rand(b, 1))
     return torch.cat([air, brightness.clamp(0.01, 1)], 1)
+
+
+def _alike(means: Tensor, rand: Draw, randn: Draw) -> Tensor:
+    """(B, TISSUES) means: in half of the bodies many tissues are as bright as some other one, which
+    their texture alone tells them from."""
+    b = len(means)
+    model = (rand(b, TISSUES) * TISSUES).long().clamp(max=TISSUES - 1)
+    taken = means.gather(1, model) + randn(b, TISSUES) * 0.015
+    some = (rand(b, TISSUES) < 0.5) & (rand(b, 1) < 0.5)
+    return torch.where(some, taken, means)
 
 
 def _texture(tissue: Tensor, rand: Draw) -> Tensor:
