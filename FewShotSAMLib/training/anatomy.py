@@ -111,7 +111,7 @@ def another_patient(
     usual = torch.tensor([0.035, 0.035, 0.06], device=shape.device)
     shift = _together(anatomy, randn(b, k, 3) * usual)
     body = torch.exp(randn(b, 1, 3) * 0.06 * size[..., None])
-    own = _together(anatomy, randn(b, k, 3) * 0.1 + randn(b, k, 1) * 0.18)
+    own = _together(anatomy, randn(b, k, 3) * 0.1)
     return replace(
         anatomy,
         centre=anatomy.centre * body + shift * position[..., None] * inside[:, None],

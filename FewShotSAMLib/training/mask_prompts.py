@@ -51,10 +51,8 @@ def _plans(seen: Tensor, carried: Tensor, generator: torch.Generator) -> Tensor:
     support has them, in two of three cases."""
     b, device = len(seen), seen.device
     rand, _ = sources(generator, device)
-    there = seen.flatten(1).amax(1) > 0
-    others = torch.where(there, rand(b) < 0.3, rand(b) < 0.67)
-    place = torch.where(column(others), carried, seen)
-    place = _of_another_size(place, generator)
+    missing = (seen.flatten(1).amax(1) <= 0) & (rand(b) < 0.67)
+    place = torch.where(column(missing), carried, seen)
     place = _spread(_cut(_warped(place, generator), generator), generator)
     return _STEEP * torch.logit(place, _SURE)
 
@@ -68,25 +66,6 @@ def _warped(masks: Tensor, generator: torch.Generator) -> Tensor:
     line = (torch.arange(side, device=device) + 0.5) / side * 2 - 1
     y, x = torch.meshgrid(line, line, indexing="ij")
     grid = torch.stack([x, y], -1) + (wide + fine).permute(0, 2, 3, 1)
-    return F.grid_sample(masks, grid, align_corners=False)
-
-
-def _of_another_size(masks: Tensor, generator: torch.Generator) -> Tensor:
-    """Two thirds enlarged or shrunk about their middle, as organs of other patients are: a spleen
-    may be three times another's."""
-    b, side, device = len(masks), masks.shape[-1], masks.device
-    rand, randn = sources(generator, device)
-    line = (torch.arange(side, device=device) + 0.5) / side * 2 - 1
-    area = masks.sum((1, 2, 3)).clamp(min=1e-6)
-    middle = torch.stack(
-        [(masks.sum((1, 2)) * line).sum(1) / area, (masks.sum((1, 3)) * line).sum(1) / area], 1
-    )
-    factor = torch.exp(0.3 * randn(b, 1) + 0.1 * randn(b, 2))
-    factor = torch.where(rand(b, 1) < 0.67, factor, 1.0)
-    theta = torch.zeros(b, 2, 3, device=device)
-    theta[:, 0, 0], theta[:, 1, 1] = factor[:, 0], factor[:, 1]
-    theta[:, :, 2] = middle * (1 - factor)
-    grid = F.affine_grid(theta, masks.shape, align_corners=False)
     return F.grid_sample(masks, grid, align_corners=False)
 
 

@@ -29,7 +29,7 @@ def training_prompts(
     b, size, _ = truth.shape
     rand, _ = sources(generator, truth.device)
     if kind is None:
-        edges = torch.tensor([0.27, 0.47, 0.63, 0.69], device=truth.device)
+        edges = torch.tensor([0.3, 0.55, 0.78, 0.86], device=truth.device)
         kind = torch.bucketize(rand(b), edges)
     from_map = (kind == 1) | (kind == 4)
     true, synpo = (

@@ -55,20 +55,9 @@ def _brightness(tissue: Tensor, rand: Draw, randn: Draw) -> Tensor:
     dark = flat**1.8
     kind = rand(b, 1)
     means = torch.where(kind < 0.4, close, torch.where(kind < 0.75, dark, flat))
-    means = _alike(means, rand, randn)
     brightness = means.gather(1, tissue) + randn(b, k) * 0.025
     air = torch.where(rand(b, 1) < 0.85, rand(b, 1) * 0.05, rand(b, 1))
     return torch.cat([air, brightness.clamp(0.01, 1)], 1)
-
-
-def _alike(means: Tensor, rand: Draw, randn: Draw) -> Tensor:
-    """(B, TISSUES) means: in half of the bodies many tissues are as bright as some other one, which
-    their texture alone tells them from."""
-    b = len(means)
-    model = (rand(b, TISSUES) * TISSUES).long().clamp(max=TISSUES - 1)
-    taken = means.gather(1, model) + randn(b, TISSUES) * 0.015
-    some = (rand(b, TISSUES) < 0.5) & (rand(b, 1) < 0.5)
-    return torch.where(some, taken, means)
 
 
 def _texture(tissue: Tensor, rand: Draw) -> Tensor:
@@ -79,9 +68,7 @@ def _texture(tissue: Tensor, rand: Draw) -> Tensor:
     for layer, share in ((3, 0.3), (4, 0.35)):  # few tissues have vessels, or several greys
         some = rand(b, TISSUES) < share
         texture[..., layer] = torch.where(some, texture[..., layer] * 2, 0.0)
-    dark = rand(b, TISSUES) < 0.3
-    texture[..., 3] = torch.where(dark, -texture[..., 3], texture[..., 3])
-    busy = rand(b, TISSUES, 1) < 0.18  # bowel and the like
+    busy = rand(b, TISSUES, 1) < 0.12  # bowel and the like
     texture = torch.where(busy, texture * 3, texture)
     return torch.cat([torch.zeros(b, 1, LAYERS, device=device),
                       texture.gather(1, tissue[..., None].expand(-1, -1, LAYERS))], 1)
@@ -114,8 +101,6 @@ class Scanner:
         frequencies: share of them along x that is kept, 1 is all: edges have ripples below.
         coarse: how many times larger its pixels were.
         top: part of the robust range that is shown; gamma: exponent of what is shown.
-        rim: what is added where two tissues meet, as water and fat do in one pixel.
-        smear: how much places where the slice's thickness mixes tissues are blurred, 0 to 1.
     """
 
     blur: Tensor
@@ -126,8 +111,6 @@ class Scanner:
     coarse: Tensor
     top: Tensor
     gamma: Tensor
-    rim: Tensor
-    smear: Tensor
 
     def where(self, chosen: Tensor, other: Scanner) -> Scanner:
         """This one for those chosen, (B,) bool, the other one else."""
@@ -153,8 +136,6 @@ def random_scanner(
         coarse=torch.where(rand(count) < 0.25, 1.3 + 2.2 * rand(count), 1.0),
         top=0.85 + 0.3 * rand(count),
         gamma=torch.exp((rand(count) - 0.5) * 0.9),
-        rim=torch.where(rand(count) < 0.3, rand(count) * 0.35 - 0.2, 0.0),
-        smear=torch.where(rand(count) < 0.5, rand(count), 0.0),
     )
 
 
@@ -163,9 +144,7 @@ def render(
 ) -> Tensor:
     """(B, H, W) label maps -> (B, 1, H, W) pictures in [0, 1]."""
     b, h, _ = labels.shape
-    picture = _textured(labels, look, generator) + column(scanner.rim) * _rims(labels)
-    picture = _blurred(picture.clamp(min=0), scanner.blur)
-    picture = _smeared(picture, scanner.smear, generator)
+    picture = _blurred(_textured(labels, look, generator).clamp(min=0), scanner.blur)
     shade = smooth_noise(b, 1, h, 2, generator, labels.device)
     picture = picture * torch.exp(shade * column(scanner.shade))
     picture = _noisy(picture, look.speckle, scanner, generator)
@@ -187,22 +166,6 @@ def _textured(labels: Tensor, look: Appearance, generator: torch.Generator) -> T
     amplitude = look.texture.gather(1, flat[..., None].expand(-1, -1, LAYERS))
     picture = look.brightness.gather(1, flat).view(b, 1, h, h)
     return picture + (layers.transpose(1, 2) * amplitude).sum(-1).view(b, 1, h, h)
-
-
-def _rims(labels: Tensor) -> Tensor:
-    """1 where the label (B, H, W) is another one right or below: (B, 1, H, W)."""
-    across = labels != labels.roll(-1, 2)
-    return (across | (labels != labels.roll(-1, 1))).float()[:, None]
-
-
-def _smeared(picture: Tensor, strength: Tensor, generator: torch.Generator) -> Tensor:
-    """Blurred here and there, as where organs lie aslant in a thick slice or move."""
-    b, _, h, _ = picture.shape
-    reach = 2 * max(round(3 * h / 256), 1) + 1
-    wide = F.avg_pool2d(picture, reach, 1, reach // 2, count_include_pad=False)
-    wide = F.avg_pool2d(wide, reach, 1, reach // 2, count_include_pad=False)
-    where = smooth_noise(b, 1, h, 4, generator, picture.device)
-    return picture + (wide - picture) * (where * 1.5).clamp(0, 1) * column(strength)
 
 
 def _noisy(
