@@ -30,12 +30,14 @@ class SizeParameters:
         factors: what is tried beside the plan as it is, as multiples of its width.
         profile: share of the largest expected area from which on a slice is tried.
         slices: so many at most; least: with fewer the plan stays as it is.
+        gain: how many times better than the plan as it is another size has to be.
     """
 
     factors: tuple[float, ...] = (0.75, 1.35, 1.8)
     profile: float = 0.6
     slices: int = 5
     least: int = 2
+    gain: float = 1.08
 
 
 class KnownSizes:
@@ -84,7 +86,7 @@ def _fitted(
     indices = likely_slices(prior.profile, p.slices, p.profile)
     if len(indices) < p.least or (usual := _fit(work, structure, prior, indices)) <= 0:
         return prior
-    best, most = prior, usual
+    best, most = prior, p.gain * usual
     for factor in p.factors:
         monitor.check()
         other = prior.enlarged(factor)

@@ -105,8 +105,8 @@ def test_what_fits_or_looks_otherwise_keeps_its_size(segmenter, support):
     work = segmenter.work(abdomen(**SIZE, seed=5).image, [support])
     unlike = {label: replace(one, look=0.1) for label, one in work.priors.items()}
     for priors, strict in (
-        (work.priors, SizeParameters(factors=(0.3, 4.0))),
-        (work.priors, SizeParameters(least=30)), (unlike, SizeParameters()),
+        (work.priors, SizeParameters(gain=50.0)), (work.priors, SizeParameters(least=30)),
+        (unlike, SizeParameters()),
     ):
         fitted = fitted_priors(replace(work, priors=priors), Monitor(), strict)
         assert all(fitted[label] is one for label, one in priors.items())
