@@ -64,9 +64,9 @@ class JudgingParameters:
         extent=0.87, round=0.01, beside=0.88, way=0.91, whole=0.18,
     )
     other: ConfidenceWeights = ConfidenceWeights(
-        constant=-5.77, certainty=0.66, agreement=0.26, likeness=0.88, expected=1.47, look=0.27,
-        reverse=0.23, border=1.26, closed=1.42, extent=0.72, round=0.53, beside=0.71, way=0.82,
-        whole=0.25, plan=0.4,
+        constant=-5.46, certainty=0.64, agreement=0.27, likeness=0.52, expected=1.55, look=0.29,
+        reverse=0.09, border=1.11, closed=1.43, extent=0.71, round=0.72, beside=0.71, way=0.81,
+        whole=0.30, plan=0.33,
     )
     doubtful: float = 0.75
     missing: float = 0.45

@@ -31,6 +31,9 @@ class SizeParameters:
         profile: share of the largest expected area from which on a slice is tried.
         slices: so many at most; least: with fewer the plan stays as it is.
         gain: how many times better than the plan as it is another size has to be.
+        closed: least fit of another size (see `_fit`): where less than half of what lies around the
+            masks looks different, as with parts that touch, borders do not tell sizes. Chosen with
+            the hippocampi in view.
     """
 
     factors: tuple[float, ...] = (0.75, 1.35, 1.8)
@@ -38,6 +41,7 @@ class SizeParameters:
     slices: int = 5
     least: int = 2
     gain: float = 1.08
+    closed: float = 0.5
 
 
 class KnownSizes:
@@ -86,7 +90,7 @@ def _fitted(
     indices = likely_slices(prior.profile, p.slices, p.profile)
     if len(indices) < p.least or (usual := _fit(work, structure, prior, indices)) <= 0:
         return prior
-    best, most = prior, p.gain * usual
+    best, most = prior, max(p.gain * usual, p.closed)
     for factor in p.factors:
         monitor.check()
         other = prior.enlarged(factor)
