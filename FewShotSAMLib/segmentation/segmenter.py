@@ -284,7 +284,8 @@ class Segmenter:
         """One slice on its own, the quickest look at what the supports give.
 
         What was computed for the volume and the supports is kept until others are given, so that
-        asking again with other points takes the decoder's time only.
+        asking again with other points takes the decoder's time only. In another patient the first
+        call tries the structures' sizes.
 
         Args:
             slice_index: along the file's own axis, from 0.
