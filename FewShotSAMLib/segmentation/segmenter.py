@@ -157,8 +157,7 @@ class Segmenter:
             range: first and last slice to work on, both included, counted along the file's own
                 axis from 0; None for all.
             progress: called after every step, from this thread; cancel: set from anywhere to stop.
-            window: stored values shown as black and white in the query; by default the CT window
-                or the MR percentiles.
+            window: stored values shown as black and white; by default CT window or MR percentiles.
             seed: instead of the segmenter's.
             assume_present: every slice of the range holds every structure (the papers' "given
                 slices"), so none is left empty for want of certainty.
@@ -177,17 +176,14 @@ class Segmenter:
         seed = self.seed if seed is None else seed
         supports = _as_list(supports)
         with monitor.stage("prepare"):
-            axis = common_axis(supports)
+            settings = axis, _, _ = common_axis(supports), window, seed
             query = self._preparation.query(volume, axis, window)
             chosen = canonical_range(query, range)
         monitor.show = show_in_file(query, preview)
         with monitor.stage("support"):
             work = self._preparation.work(query, supports, chosen, seed, assume_present, excluded)
-            work = self._with_kept_slices((volume, axis, window, seed), work)
-        with monitor.stage("find"):
-            work = self._sizes.fitted(
-                work, monitor, [volume, excluded, *supports], axis, window, seed
-            )
+            work = self._with_kept_slices((volume, *settings), work)
+            work = self._sizes.fitted(work, monitor, [volume, excluded, *supports], *settings)
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("judge"):
             results, structures = judge(work, results, doubtful)

@@ -12,7 +12,7 @@ _SHORTEST_S = 1.0
 # The library's stages in a person's words, and whether their steps are slices.
 _STAGES = {
     "load": ("Loading the networks", False),
-    "size": ("Trying how large the structures are", False),
+    "size": ("Trying how large the structures are", True),
     "find": ("Looking where the structures lie", True),
     "look": ("Looking for the structures", True),
     "slices": ("Segmenting", True),

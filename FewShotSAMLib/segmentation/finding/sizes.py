@@ -76,11 +76,12 @@ def fitted_priors(
     p = parameters or SizeParameters()
     fitted = dict(work.priors)
     tried = [s for s in work.structures if s.label in fitted and fitted[s.label].alike]
+    slices = work.last - work.first + 1  # what progress is told in
     for number, structure in enumerate(tried):
-        monitor.report("size", number, len(tried))
+        monitor.report("size", number * slices // len(tried), slices)
         fitted[structure.label] = _fitted(work, structure, fitted[structure.label], monitor, p)
     if tried:
-        monitor.report("size", len(tried), len(tried))
+        monitor.report("size", slices, slices)
     return fitted
 
 
