@@ -176,14 +176,14 @@ class Segmenter:
         seed = self.seed if seed is None else seed
         supports = _as_list(supports)
         with monitor.stage("prepare"):
-            settings = axis, _, _ = common_axis(supports), window, seed
+            axis = common_axis(supports)
             query = self._preparation.query(volume, axis, window)
             chosen = canonical_range(query, range)
         monitor.show = show_in_file(query, preview)
         with monitor.stage("support"):
             work = self._preparation.work(query, supports, chosen, seed, assume_present, excluded)
-            work = self._with_kept_slices((volume, *settings), work)
-            work = self._sizes.fitted(work, monitor, [volume, excluded, *supports], *settings)
+            work = self._with_kept_slices((volume, axis, window, seed), work)
+            work = self._sizes.fitted(work, monitor, [volume, excluded, *supports], window, seed)
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("judge"):
             results, structures = judge(work, results, doubtful)
@@ -255,10 +255,10 @@ class Segmenter:
         """
         supports = _as_list(supports)
         seed = self.seed if seed is None else seed
-        query = self._preparation.query(volume, axis := common_axis(supports), window)
+        query = self._preparation.query(volume, common_axis(supports), window)
         first, _ = canonical_range(query, (slice_index, slice_index))
         work = self._preparation.work(query, supports, (first, first), seed)
-        work = self._sizes.fitted(work, Monitor(), [volume, *supports], axis, window, seed)
+        work = self._sizes.fitted(work, Monitor(), [volume, *supports], window, seed)
         encoded = work.slices.one(first)
         proposals, _ = guided(work, encoded, [first], work.structures)
         return {
@@ -298,12 +298,12 @@ class Segmenter:
         seed = self.seed if seed is None else seed
         key = (volume, excluded, *supports, window, seed)
         if self._opened is None or not _same(self._opened[0], key):
-            query = self._preparation.query(volume, axis := common_axis(supports), window)
+            query = self._preparation.query(volume, common_axis(supports), window)
             whole = canonical_range(query, None)
             work = self._preparation.work(query, supports, whole, seed, excluded=excluded)
             work.slices.encode_singly()
             made_of = [volume, excluded, *supports]
-            work = self._sizes.fitted(work, Monitor(), made_of, axis, window, seed)
+            work = self._sizes.fitted(work, Monitor(), made_of, window, seed)
             self._opened = (key, query, work)
         _, query, work = self._opened
         first, _ = canonical_range(query, (slice_index, slice_index))
@@ -320,11 +320,9 @@ class Segmenter:
     def work(self, volume: Volume, supports: Sequence[Support] | Support) -> Work:
         """The query made ready, for those who go on by themselves (canonical orientation)."""
         supports = _as_list(supports)
-        query = self._preparation.query(volume, axis := common_axis(supports), None)
+        query = self._preparation.query(volume, common_axis(supports), None)
         work = self._preparation.work(query, supports, canonical_range(query, None), self.seed)
-        return self._sizes.fitted(
-            work, Monitor(), [volume, None, *supports], axis, None, self.seed
-        )
+        return self._sizes.fitted(work, Monitor(), [volume, *supports], None, self.seed)
 
 
 def _check_choices(strategy: str, doubtful: str, model: PromptableModel) -> None:
