@@ -28,8 +28,14 @@ def closed(grey: np.ndarray, mask: np.ndarray) -> float:
     ring = _ring(mask)
     if not ring.any():
         return 0.0
-    darkest, brightest = np.quantile(grey[mask], _ORDINARY)
+    darkest, brightest = ordinary(grey[mask])
     return float(((grey[ring] < darkest) | (grey[ring] > brightest)).mean())
+
+
+def ordinary(inside: np.ndarray) -> tuple[float, float]:
+    """The darkest and brightest ordinary one of a structure's grey levels."""
+    darkest, brightest = np.quantile(inside, _ORDINARY)
+    return float(darkest), float(brightest)
 
 
 def _ring(mask: np.ndarray) -> np.ndarray:

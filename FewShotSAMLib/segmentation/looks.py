@@ -6,6 +6,7 @@ that is carried from slice to slice takes in of its surroundings is seen by one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from .found import Found
 from .presence import Appearance, PresenceParameters, learn_appearance, local_likeness
 from .work import Work
+
+_NOWHERE = -4.0  # logit
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,23 @@ def _learnt(
 def less_where_unlike(
     logits: Tensor, looks: Looks, work: Work, index: int, p: UnlikeParameters
 ) -> Tensor:
-    """Logits (R, R) of a slice without what lies beside the structure and does not look like it."""
+    """Logits (R, R) of a slice without what lies beside the structure and does not look like it;
+    where nothing speaks for the structure they stay as they are."""
+    maybe = logits > _NOWHERE
+    if not bool(maybe.any()):
+        return logits
+    box = tuple(_around(maybe.any(axis), p) for axis in (1, 0))
+    logits = logits.clone()
     for weight, look, picture in (
         (p.grey, looks.grey, work.grey(index)), (p.spread, looks.spread, work.spread(index))
     ):
-        alike = torch.from_numpy(local_likeness(look, picture, p.around)).to(logits.device)
-        logits = logits + weight * (alike - p.alike).clamp(-p.most, 0)
+        alike = torch.from_numpy(local_likeness(look, picture[box], p.around)).to(logits.device)
+        logits[box] += weight * (alike - p.alike).clamp(-p.most, 0)
     return logits
+
+
+def _around(some: Tensor, p: UnlikeParameters) -> slice:
+    """From the first to the last of a row's places, and what `local_likeness` sees beside them."""
+    places = some.nonzero()
+    beside = math.ceil(4 * p.around)
+    return slice(max(int(places[0]) - beside, 0), int(places[-1]) + beside + 1)

@@ -223,13 +223,16 @@ class Preparation:
         masks = {label: support.masks(label) for label in support.names}
         stored = extract_slices(support.volume.voxels, support.axis)
         pictures = self._pictures(frame, space)
-        for place, image in enumerate(images):
-            here = stored[place : place + 1]
-            shown = (
-                to_pictures(image[None], frame, self.encoders.device) if pictures is None
-                else pictures(here)
-            )
-            encoded = method.encode(self.encoders.encode(shown), here)
+        batch = self.encoders.model.slices_at_once
+        for place in range(len(images)):
+            if place % batch == 0:
+                here = slice(place, place + batch)
+                shown = (
+                    to_pictures(images[here], frame, self.encoders.device) if pictures is None
+                    else pictures(stored[here])
+                )
+                run = method.encode(self.encoders.encode(shown), stored[here])
+            encoded = run.select(slice(place % batch, place % batch + 1))
             for label, drawn in masks.items():
                 if place not in support.positions_of(label):
                     continue
