@@ -70,7 +70,7 @@ class PropagationParameters:
     taken: float = 0.5
     turn: float = 0.9
     grown: float = 0.12
-    patience: int = 2
+    patience: int = 3
     parts: PartParameters = PartParameters()
 
 
