@@ -37,10 +37,11 @@ class PropagationParameters:
         ends_below: certainty below which the structure has ended, where the confidence map's peak
             says it; judged_below: where the model judges presence itself. The latter was chosen on
             the abdominal MR 1, 2, 3 and 5 and the hippocampi.
-        presence: when grey levels and area say that it has.
-        last: likeness that will do where the mask is closed (`borders.closed`) by `last_closed` and
-            certain by `last_certain`: in a structure's last slice thick slices mix it with what
-            lies beyond.
+        presence: when grey levels and area say that it has; marked: the same for a structure that
+            was drawn in this volume, whose grey levels are known for certain.
+        last: likeness that will do for a drawn one where the mask is closed (`borders.closed`) by
+            `last_closed` and certain by `last_certain`: in its last slice thick slices mix a
+            structure with what lies beyond.
         key_slices: where fronts start without drawn slices.
         certainty: largest absolute logit of a mask prompt.
         expected: share of the prior in another patient's result, where it is fully trusted.
@@ -59,6 +60,7 @@ class PropagationParameters:
     ends_below: float = 0.3
     judged_below: float = 0.55
     presence: PresenceParameters = PresenceParameters()
+    marked: PresenceParameters = PresenceParameters(area=0.15)
     last: float = -0.5
     last_closed: float = 0.5
     last_certain: float = 0.7
@@ -284,7 +286,7 @@ def _arrived(
     if not inside.any():
         return None
     least = p.judged_below if model.judges_presence else p.ends_below
-    goes_on = score >= least and _still_there(front, image, inside, score, p)
+    goes_on = score >= least and _still_there(work, front, image, inside, score, p)
     if not (goes_on or work.assume_present):
         return None
     signals = Signals(
@@ -298,14 +300,17 @@ def _arrived(
 
 
 def _still_there(
-    front: Front, image: np.ndarray, inside: np.ndarray, score: float, p: PropagationParameters
+    work: Work, front: Front, image: np.ndarray, inside: np.ndarray, score: float,
+    p: PropagationParameters,
 ) -> bool:
     """Whether grey levels and area (H, W) say that a front's structure has not ended yet."""
-    if still_present(front.appearance, image, inside, p.presence):
+    if all(drawn.label != front.structure.label for drawn in work.drawn):
+        return still_present(front.appearance, image, inside, p.presence)
+    if still_present(front.appearance, image, inside, p.marked):
         return True
     if score < p.last_certain or closed(image, inside) < p.last_closed:
         return False
-    last = replace(p.presence, likeness=p.last)
+    last = replace(p.marked, likeness=p.last)
     return still_present(front.appearance, image, inside, last)
 
 

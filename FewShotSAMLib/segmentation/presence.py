@@ -37,7 +37,7 @@ class PresenceParameters:
     air: float = 0.04
     limit: float = 4.0
     likeness: float = 0.2
-    area: float = 0.15
+    area: float = 0.2
     pixels: int = 4
 
 
