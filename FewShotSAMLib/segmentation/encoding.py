@@ -18,6 +18,7 @@ from ..prompting.interfaces import PromptMethod
 from .encoded_store import EncodedStore
 
 _PICTURES = 32  # slices kept in grey
+_TOGETHER = 16  # slices of several runs read together, where runs are as short as on a CPU
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,25 @@ class SliceEncoder:
         if number in self._runs:
             self._runs.move_to_end(number)
             return self._runs[number]
-        first = number * self.batch
-        last = min(first + self.batch, len(self))
-        encoded = self.encoders.encode(self.images(slice(first, last)))
-        if self.method is not None:
-            encoded = self.method.encode(encoded, self.stack[first:last])
+        return self._keep(number, self._encoded([number])[0])
+
+    def _encoded(self, numbers: Sequence[int]) -> list[EncodedSlices]:
+        """Some runs, their pictures read together."""
+        places = [
+            range(number * self.batch, min((number + 1) * self.batch, len(self)))
+            for number in numbers
+        ]
+        together = self.encoders.encode(self.images([index for run in places for index in run]))
+        runs, done = [], 0
+        for run in places:
+            encoded = together.select(slice(done, done + len(run)))
+            if self.method is not None:
+                encoded = self.method.encode(encoded, self.stack[run.start : run.stop])
+            runs.append(encoded)
+            done += len(run)
+        return runs
+
+    def _keep(self, number: int, encoded: EncodedSlices) -> EncodedSlices:
         self._bytes += encoded.bytes
         self._runs[number] = encoded
         while self._bytes > self.budget and len(self._runs) > 1:
@@ -138,4 +153,8 @@ class SliceEncoder:
 
     def several(self, indices: Sequence[int]) -> EncodedSlices:
         """Some slices, encoded, in this order."""
+        new = sorted({index // self.batch for index in indices} - self._runs.keys())
+        if 1 < len(new) <= _TOGETHER // self.batch:
+            for number, encoded in zip(new, self._encoded(new), strict=True):
+                self._keep(number, encoded)
         return EncodedSlices.concatenate([self.one(index) for index in indices])

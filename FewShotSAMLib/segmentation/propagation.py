@@ -37,6 +37,9 @@ def propagate(
     undrawn = [s for s in work.structures if s.label not in drawn]
     if undrawn:
         found |= key_slices(work, undrawn, monitor, p.key_slices)
+    with monitor.stage("encode"):
+        if found:
+            work.slices.several(sorted({index for _, index in found}))
     with monitor.stage("start"):
         fronts = [
             front for structure in work.structures
