@@ -88,6 +88,35 @@ def test_any_order_and_a_small_budget_change_nothing(encoders, order):
         assert len(tight._runs) == 1
 
 
+@settings(max_examples=10, deadline=None)
+@given(
+    order=st.lists(st.integers(0, SHAPE[0] - 1), min_size=1, max_size=20), batch=st.integers(1, 5)
+)
+def test_several_are_what_they_are_one_by_one(encoders, order, batch):
+    together, singly = encoder(encoders, batch=batch), encoder(encoders, batch=batch)
+    several = together.several(order)
+    for place, index in enumerate(order):
+        assert equal(singly.one(index), several, slice(place, place + 1)), index
+
+
+def test_runs_that_are_new_are_read_together(encoders, monkeypatch):
+    fresh, read = Encoders(encoders.model, encoders.features, CPU), []
+    real = encoders.model.embed
+    monkeypatch.setattr(
+        encoders.model, "embed", lambda images: read.append(len(images)) or real(images)
+    )
+    slices = encoder(fresh, batch=2)
+    slices.one(4)
+    slices.several([5, 0, 10, 0])
+    assert read == [2, 3]  # 4 and 5; then 0 and 1, and 10, which is the last
+    slices.several([1, 4, 10])
+    assert read == [2, 3]
+    encoder(Encoders(encoders.model, encoders.features, CPU), batch=8).several([0, 9, 3])
+    assert read == [2, 3, 11]
+    encoder(Encoders(encoders.model, encoders.features, CPU), batch=10).several([0, 10])
+    assert read == [2, 3, 11, 10, 1]  # long runs one by one: their pictures take memory
+
+
 def test_the_budget_is_kept_and_the_longest_unused_goes_first(encoders):
     size = encoder(encoders, batch=2).run(0).bytes
     slices = encoder(encoders, batch=2, budget=3 * size)
