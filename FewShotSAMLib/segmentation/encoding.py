@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -153,8 +153,12 @@ class SliceEncoder:
 
     def several(self, indices: Sequence[int]) -> EncodedSlices:
         """Some slices, encoded, in this order."""
+        self.read(indices)
+        return EncodedSlices.concatenate([self.one(index) for index in indices])
+
+    def read(self, indices: Iterable[int]) -> None:
+        """Encodes what is not yet encoded of some slices, together where that is quicker."""
         new = sorted({index // self.batch for index in indices} - self._runs.keys())
         if 1 < len(new) <= _TOGETHER // self.batch:
             for number, encoded in zip(new, self._encoded(new), strict=True):
                 self._keep(number, encoded)
-        return EncodedSlices.concatenate([self.one(index) for index in indices])

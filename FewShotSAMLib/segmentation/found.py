@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -61,6 +62,11 @@ class Found:
 
 
 Masks = dict[tuple[int, int], Found]  # by (label, slice)
+
+
+def inside(logits: Tensor, size: int) -> np.ndarray:
+    """The mask, bool (size, size), of logits (m, m)."""
+    return (resized(logits, size) > 0).cpu().numpy()
 
 
 def resized(logits: Tensor, size: int) -> Tensor:

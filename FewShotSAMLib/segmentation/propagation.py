@@ -38,8 +38,7 @@ def propagate(
     if undrawn:
         found |= key_slices(work, undrawn, monitor, p.key_slices)
     with monitor.stage("encode"):
-        if found:
-            work.slices.several(sorted({index for _, index in found}))
+        work.slices.read({index for _, index in found})
     with monitor.stage("start"):
         fronts = [
             front for structure in work.structures

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .found import Found, Masks, resized
+from .found import Found, Masks, inside, resized
 from .fronts import Front, PropagationParameters, advance, start_fronts
 from .monitor import Monitor
 from .outward import show
@@ -128,4 +128,4 @@ def _inside(work: Work, one: Found | None) -> np.ndarray:
     """A mask (R, R), of nothing where nothing was found."""
     if one is None:
         return np.zeros((work.frame.size, work.frame.size), bool)
-    return (resized(one.logits, work.frame.size) > 0).cpu().numpy()
+    return inside(one.logits, work.frame.size)

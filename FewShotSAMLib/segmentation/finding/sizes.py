@@ -13,7 +13,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..borders import closed
-from ..found import resized
+from ..found import inside
 from ..monitor import Monitor
 from ..slices import Structure
 from ..work import Work
@@ -111,7 +111,7 @@ def _fit(work: Work, structure: Structure, prior: Prior, indices: Sequence[int])
         return 0.0
     total = 0.0
     for row, index in enumerate(found.indices):
-        mask = (resized(found.masks.logits[row], work.frame.size) > 0).cpu().numpy()
+        mask = inside(found.masks.logits[row], work.frame.size)
         if mask.any():
             total += found.score(work, row) * closed(work.grey(index), mask)
     return total / len(indices)
