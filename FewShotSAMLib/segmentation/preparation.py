@@ -25,7 +25,6 @@ from ..data.slicing import (
 from ..data.standard import measure_standard
 from ..data.support import Support
 from ..data.volume import Orientation, Segment, Volume
-from ..prompting.encoded_slices import to_pictures
 from ..prompting.interfaces import (
     Kept,
     MethodBuilder,
@@ -212,8 +211,8 @@ class Preparation:
     ) -> Iterator[tuple[int, Kept, MarkedSlice]]:
         """What the method keeps of each of the support's slices, with its label and itself."""
         dx, dy, _ = support.spacing
-        images = support.images()
-        frame, roi = self._frames(images.shape[1:3], (dx, dy), support.field, modality)
+        stored = extract_slices(support.volume.voxels, support.axis)
+        frame, roi = self._frames(stored.shape[1:3], (dx, dy), support.field, modality)
         space = SliceSpace(
             modality, roi, support.intensity,
             lambda: support.standard or measure_standard(support.volume, support.axis),
@@ -221,18 +220,12 @@ class Preparation:
         )
         method = self.method(space)
         masks = {label: support.masks(label) for label in support.names}
-        stored = extract_slices(support.volume.voxels, support.axis)
-        pictures = self._pictures(frame, space)
-        batch = self.encoders.model.slices_at_once
-        for place in range(len(images)):
-            if place % batch == 0:
-                here = slice(place, place + batch)
-                shown = (
-                    to_pictures(images[here], frame, self.encoders.device) if pictures is None
-                    else pictures(stored[here])
-                )
-                run = method.encode(self.encoders.encode(shown), stored[here])
-            encoded = run.select(slice(place % batch, place % batch + 1))
+        slices = SliceEncoder(
+            stored, support.intensity, frame, roi, self.encoders, method=method,
+            pictures=self._pictures(frame, space),
+        )
+        for place in range(len(slices)):
+            encoded = slices.one(place)
             for label, drawn in masks.items():
                 if place not in support.positions_of(label):
                     continue
