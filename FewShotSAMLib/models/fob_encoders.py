@@ -57,7 +57,7 @@ class PyramidEncoder(nn.Module):
         with torch.no_grad():
             self.mix.weight.mul_(0.3)
             self.mix.weight[:similarity] = 0
-            self.mix.weight[:similarity, -similarity:, 0, 0] = torch.eye(similarity)
+            self.mix.weight[:similarity, -similarity:, 0, 0].fill_diagonal_(1)
             self.mix.bias.zero_()
         self.blocks = nn.Sequential(*(Block(c.channels, d) for d in (1, 2, 4)))
         # Each channel around zero: what all places share would make all of them alike.

@@ -46,9 +46,10 @@ def attend(
 
 def sinusoid(count: int, channels: int) -> Tensor:
     """Position codes (count, channels): sines in even, cosines in odd channels."""
-    place = torch.arange(count)[:, None]
-    rate = torch.exp(torch.arange(0, channels, 2) * (-math.log(10000.0) / channels))
-    code = torch.zeros(count, channels)
+    here = torch.device("cpu")  # on PyTorch's "meta" device `arange` would load its compiler
+    place = torch.arange(count, device=here)[:, None]
+    rate = torch.exp(torch.arange(0, channels, 2, device=here) * (-math.log(10000.0) / channels))
+    code = torch.zeros(count, channels, device=here)
     code[:, 0::2] = torch.sin(place * rate)
     code[:, 1::2] = torch.cos(place * rate)
     return code
@@ -234,7 +235,8 @@ class FobNetwork(nn.Module):
         if c.refinement != "none":
             self.refine = Refinement(c)
         if c.backbone == "embedded":  # maps start near their targets, which are mostly zero
-            nn.init.normal_(self.masked_attention.learnable_pos, std=0.1)
             nn.init.zeros_(self.head.head[-1].weight)
             with torch.no_grad():
+                places = self.masked_attention.learnable_pos
+                places.copy_(torch.randn(places.shape)).mul_(0.1)
                 self.masked_attention.matching_head.support_proj.weight.mul_(0.02)

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...data.overview import Overview
+from .descent import Descent
 from .discrete import displacements
 
 
@@ -181,19 +182,16 @@ def _affine(
     start = matrix @ centre + offset
     turn = torch.zeros(3, 3, requires_grad=True)
     shift = torch.zeros(3, requires_grad=True)
-    descent = torch.optim.Adam([{"params": [turn], "lr": 0.01}, {"params": [shift], "lr": 0.3}])
+    descent = Descent((turn, 0.01), (shift, 0.3))
     with torch.enable_grad():
         for step in range(p.affine_steps):
             points = few @ (matrix + turn).T + start + shift
             inside = _inside(points, moving)
             loss = _difference(wanted, pictures[1], points, inside)
             loss = loss + 0.3 * (1 - inside.mean()) + 2 * (turn**2).sum()
-            descent.zero_grad()
-            loss.backward()
-            descent.step()
+            descent.step(loss)
             if step == p.affine_steps * 2 // 3:
-                for group in descent.param_groups:
-                    group["lr"] *= 0.3
+                descent.slowed = 0.3
     turn, shift = turn.detach(), shift.detach()
     return (_places(fixed) - centre) @ (matrix + turn).T + start + shift
 
@@ -206,7 +204,7 @@ def _deformable(fixed: Tensor, moving: Tensor, base: Tensor, p: AlignmentParamet
     lattice = F.interpolate(
         _large(fixed, moving, base)[None], size=size, mode="trilinear", align_corners=True
     ).requires_grad_()
-    descent = torch.optim.Adam([lattice], lr=0.5)
+    descent = Descent((lattice, 0.5))
 
     def points() -> Tensor:
         moved = F.interpolate(lattice, size=fixed.shape, mode="trilinear", align_corners=True)
@@ -216,9 +214,7 @@ def _deformable(fixed: Tensor, moving: Tensor, base: Tensor, p: AlignmentParamet
         for _ in range(p.deformable_steps):
             bent = sum((lattice.diff(dim=axis) ** 2).mean() for axis in (2, 3, 4))
             loss = _difference(pictures[0], pictures[1], points(), inside) + p.stiffness * bent
-            descent.zero_grad()
-            loss.backward()
-            descent.step()
+            descent.step(loss)
     return points().detach()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from small_abdomens import at_half_size
 
 from FewShotSAMLib import InputError, Support, load_segmenter
 from FewShotSAMLib.evaluation.metrics import dice
@@ -38,6 +39,12 @@ def another(one_thread) -> Phantom:
 
 @pytest.fixture(scope="module")
 def segmenter(one_thread):
+    return at_half_size(load_segmenter(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def full_size(one_thread):
+    """Where fine edges decide."""
     return load_segmenter(device="cpu")
 
 
@@ -126,9 +133,9 @@ def test_the_reverse_check_knows_a_wrong_mask(segmenter, another, support):
     assert check(RIGHT_KIDNEY) > check(LIVER) + 0.3
 
 
-def test_it_is_followed_from_where_its_mask_ends_with_it(segmenter, another, support):
+def test_it_is_followed_from_where_its_mask_ends_with_it(full_size, another, support):
     def best(volume):
-        work = segmenter.work(volume, [support])
+        work = full_size.work(volume, [support])
         kidney = next(s for s in work.structures if s.label == RIGHT_KIDNEY)
         found = candidates(work, kidney)
         assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
@@ -216,12 +223,12 @@ def test_an_organ_that_is_dark_in_another_patient_is_found_where_it_lies(
     assert state[SPLEEN] == "doubtful"  # it lies where it should, but looks like something else
 
 
-def test_each_slice_on_its_own_finds_a_dark_organ_too(segmenter, another, support):
+def test_each_slice_on_its_own_finds_a_dark_organ_too(full_size, another, support):
     changed = another.image.voxels.astype(np.float32)
     spleen = another.truth.voxels == SPLEEN
     changed[spleen] *= 0.3
     query = replace(another.image, voxels=changed.astype(np.int16))
-    found = segmenter.segment(query, [support], strategy="slices", assume_present=True)
+    found = full_size.segment(query, [support], strategy="slices", assume_present=True)
     assert dice(found.labels.voxels == SPLEEN, spleen) > 0.6
 
 

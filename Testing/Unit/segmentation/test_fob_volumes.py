@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_abdomens import LIVER, marked, two_patients
+from small_abdomens import LIVER, SPLEEN, marked, two_patients
 
 from FewShotSAMLib.data.errors import InputError
 from FewShotSAMLib.data.frames import SliceFrame, WholeSliceFrame
@@ -68,7 +68,7 @@ def tiny_fob(**changes: object) -> FobModel:
 def test_methods_run_through_and_say_what_they_used(patients, weights, method, strategy):
     mine, other = patients
     segmenter = load_segmenter(method=method, fob=str(weights), device="cpu")
-    support = marked(mine)
+    support = marked(mine, LIVER, SPLEEN)
     result = segmenter.segment(other.image, support, strategy=strategy)
     assert result.labels.same_grid(other.image) and result.method == method
     assert result.fob is not None and result.fob.weights == weights.name

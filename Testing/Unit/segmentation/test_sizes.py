@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+from small_abdomens import at_half_size
 
 from FewShotSAMLib import Support, load_segmenter
 from FewShotSAMLib.data.frames import SliceFrame
@@ -54,7 +55,7 @@ def test_nothing_stays_nothing():
 
 @pytest.fixture(scope="module")
 def segmenter(one_thread):
-    return load_segmenter(device="cpu")
+    return at_half_size(load_segmenter(device="cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_what_fits_or_looks_otherwise_keeps_its_size(segmenter, support):
 @pytest.mark.slow
 @pytest.mark.parametrize("together", [1, 2, 8])  # as on a card
 def test_one_slice_is_what_it_is_in_the_volume(support, together, monkeypatch):
-    segmenter = load_segmenter(device="cpu")
+    segmenter = at_half_size(load_segmenter(device="cpu"))
     monkeypatch.setattr(segmenter.encoders.model, "slices_at_once", together)
     large = with_large_spleen(abdomen(**SIZE, seed=5)).image
     whole = segmenter.segment(large, [support], strategy="slices").labels.voxels
