@@ -15,65 +15,14 @@ from .borders import closed
 from .finding.expected import dice_of, overlaps, within_reach
 from .finding.prior import Prior
 from .found import Found, Masks, Signals, resized
-from .key_slices import KeySliceParameters
-from .looks import Looks, UnlikeParameters, learn_grey, learn_looks, less_where_unlike
+from .looks import Looks, learn_grey, learn_looks, less_where_unlike
 from .monitor import Monitor
 from .outward import merged, show
-from .parts import PartParameters
-from .presence import Appearance, PresenceParameters, likeness, still_present
+from .presence import Appearance, likeness, still_present
+from .propagation_parameters import PropagationParameters
 from .registration import register, warp
 from .slices import SliceMasks, Structure, certainty, decode
 from .work import Work
-
-
-@dataclass(frozen=True)
-class PropagationParameters:
-    """Constants of the propagation.
-
-    Attributes:
-        memory: share of the previous slice in the confidence map.
-        carried: share of the registered neighbour's mask in the result.
-        reach: share of the model's square that a structure's edge may move between slices.
-        ends_below: certainty below which the structure has ended, where the confidence map's peak
-            says it; judged_below: where the model judges presence itself. The latter was chosen on
-            the abdominal MR 1, 2, 3 and 5 and the hippocampi.
-        presence: when grey levels and area say that it has; marked: the same for a structure that
-            was drawn in this volume, whose grey levels are known for certain.
-        last: likeness that will do for a drawn one where the mask is closed (`borders.closed`) by
-            `last_closed` and certain by `last_certain`: in its last slice thick slices mix a
-            structure with what lies beyond.
-        key_slices: where fronts start without drawn slices.
-        certainty: largest absolute logit of a mask prompt.
-        expected: share of the prior in another patient's result, where it is fully trusted.
-        unlike: what is taken from logits where a place does not look like the structure.
-        margin: added to the finished logits.
-        taken: share of a mask that drawn structures may have taken before the front ends.
-        turn: share of the way out after which fronts come back (see `way_back`).
-        grown: least growth of the structure on the way there, as a share of its largest area.
-        patience: slices without anything new after which they stop.
-        parts: what is taken of what they find.
-    """
-
-    memory: float = 0.5
-    carried: float = 0.5
-    reach: float = 0.05
-    ends_below: float = 0.3
-    judged_below: float = 0.55
-    presence: PresenceParameters = PresenceParameters()
-    marked: PresenceParameters = PresenceParameters(area=0.15)
-    last: float = -0.5
-    last_closed: float = 0.5
-    last_certain: float = 0.7
-    key_slices: KeySliceParameters = KeySliceParameters()
-    certainty: float = 8.0
-    expected: float = 0.1
-    unlike: UnlikeParameters = UnlikeParameters()
-    margin: float = 1.0
-    taken: float = 0.5
-    turn: float = 0.9
-    grown: float = 0.12
-    patience: int = 3
-    parts: PartParameters = PartParameters()
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,19 +85,20 @@ def _as_here(work: Work, structure: Structure, start: Kept) -> Structure:
 
 def advance(
     work: Work, fronts: list[Front], found: Masks, stops: Set[tuple[int, int]], monitor: Monitor,
-    p: PropagationParameters, news: News | None = None,
+    p: PropagationParameters, stage: str = "propagate", news: News | None = None,
 ) -> Masks:
     """Moves all fronts, one step at a time, until the last has stopped.
 
     Args:
         found: what is known; fronts stop in drawn structures of it.
         stops: (label, slice) where a structure's fronts stop.
-        news: on the way back, whether a mask shows something that is not known; a front stops where
-            it has shown nothing new for a while. What is found is then not shown as it comes.
+        stage: what progress is told as. What is found is shown as it comes in "propagate" alone:
+            other stages may not keep it.
+        news: whether a mask shows something that is not known; a front stops where it has shown
+            nothing new for a while. None: all does.
 
     Returns: what they found, by (label, slice).
     """
-    stage = "return" if news else "propagate"
     total = work.last - work.first + 1
     lowest = min([work.first, *(f.index for f in fronts)])  # a drawn slice may lie beside the
     highest = max([work.last, *(f.index for f in fronts)])  # range: the way there counts too
@@ -181,7 +131,7 @@ def advance(
                     replace(front, index=index, logits=new.logits, memory=memory, idle=idle)
                 )
         fronts = ahead
-        if news:
+        if stage != "propagate":
             continue
         with monitor.stage("preview"):
             reached = {front.index for front in fronts}

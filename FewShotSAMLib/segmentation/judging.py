@@ -87,9 +87,8 @@ def judge(
         doubtful: "keep" or "drop".
     """
     if not work.slices.encoders.model.judges_presence:
-        return list(results), [_told(results, structure) for structure in work.structures]
-    drawn = {one.label for one in work.drawn}
-    results = judged_slices(with_evidence(work, results), drawn, parameters)
+        return list(results), [as_a_whole(results, structure) for structure in work.structures]
+    results = with_estimates(work, results, parameters)
     structures = judged_structures(results, work.structures, parameters)
     out = (NOT_FOUND,) if doubtful == "keep" else (NOT_FOUND, DOUBTFUL)
     gone = {s.label for s in structures if s.state in out and not work.assume_present}
@@ -102,6 +101,14 @@ def _without(work: Work, results: Sequence[SliceResult], gone: set[int]) -> list
     return [
         replace(one, present=False, area_mm2=0.0) if one.label in gone else one for one in results
     ]
+
+
+def with_estimates(
+    work: Work, results: Sequence[SliceResult], parameters: JudgingParameters | None = None
+) -> list[SliceResult]:
+    """Results whose scores are estimates of Dice by all that the work's labels show."""
+    drawn = {one.label for one in work.drawn}
+    return judged_slices(with_evidence(work, results), drawn, parameters)
 
 
 def confidence(signals: Signals, other_patient: bool, p: JudgingParameters | None = None) -> float:
@@ -144,7 +151,7 @@ def judged_structures(
 def _judged(
     results: Sequence[SliceResult], structure: Structure, p: JudgingParameters
 ) -> StructureResult:
-    told = _told(results, structure)
+    told = as_a_whole(results, structure)
     drawn_here = any(r.label == structure.label and r.source == "support" for r in results)
     signals = [r.signals for r in results if r.label == structure.label and r.signals]
     unlike = any(one.look < ALIKE for one in signals)  # it was sought by its place alone
@@ -155,7 +162,7 @@ def _judged(
     return replace(told, state=NOT_FOUND if told.confidence < p.missing else DOUBTFUL)
 
 
-def _told(results: Sequence[SliceResult], structure: Structure) -> StructureResult:
+def as_a_whole(results: Sequence[SliceResult], structure: Structure) -> StructureResult:
     """A structure with the mean score of its slices, each by its area."""
     present = [r for r in results if r.label == structure.label and r.present]
     area = sum(r.area_mm2 for r in present)

@@ -27,63 +27,70 @@ class KeySliceParameters:
         contested: factor on a slice's certainty where another structure asks for the same place:
             a structure that has a place of its own elsewhere should start there.
         checked: slices that are checked in reverse.
-        count: slices to start from.
     """
 
     least: float = 0.3
     contested: float = 0.85
     checked: int = 4
-    count: int = 1
+
+
+Candidates = dict[int, list[tuple[int, Found]]]  # by label; slices, the best one first
 
 
 def key_slices(
     work: Work, structures: Sequence[Structure], monitor: Monitor, p: KeySliceParameters
-) -> Masks:
+) -> Candidates:
     """For each structure the slices that are most certain to hold it, segmented on their own.
 
     Where the body's plan is known, it says which slices those may be; the rest are looked for in
     all slices.
     """
     planned = [s for s in structures if s.label in work.priors]
-    chosen = _as_planned(work, planned, monitor, p) if planned else {}
+    chosen = _as_planned(work, planned, monitor) if planned else {}
     unknown = [s for s in structures if s.label not in work.priors]
     return chosen | _most_certain(work, unknown, monitor, p) if unknown else chosen
 
 
+def best_of(candidates: Candidates) -> Masks:
+    """The best one of each structure."""
+    return {(label, several[0][0]): several[0][1] for label, several in candidates.items()
+            if several}
+
+
 def _as_planned(
-    work: Work, structures: Sequence[Structure], monitor: Monitor, p: KeySliceParameters
-) -> Masks:
+    work: Work, structures: Sequence[Structure], monitor: Monitor
+) -> Candidates:
     """From where the body's plan expects them, the best candidates. Progress is told in slices,
     as everywhere."""
-    chosen: Masks = {}
+    chosen: Candidates = {}
     total = work.last - work.first + 1
     for number, structure in enumerate(structures):
         monitor.report("find", number * total // len(structures), total)
         with monitor.stage("find"):
-            best = candidates(work, structure)[: p.count]
-        chosen.update({(structure.label, one.index): one.found for one in best})
+            chosen[structure.label] = [
+                (one.index, one.found) for one in candidates(work, structure)
+            ]
     monitor.report("find", total, total)
     return chosen
 
 
 def _most_certain(
     work: Work, structures: Sequence[Structure], monitor: Monitor, p: KeySliceParameters
-) -> Masks:
+) -> Candidates:
     """From each slice on its own, the surest ones."""
     by_label: dict[int, list[Found]] = {s.label: [] for s in structures}
     for run in segmented_runs(work, structures, monitor, "look"):
         for structure, found in zip(structures, _candidates(run, p), strict=True):
             by_label[structure.label] += found
     with monitor.stage("find"):
-        chosen: Masks = {}
-        for structure in structures:
-            chosen |= _checked(work, structure, by_label[structure.label], p)
-    return chosen
+        return {
+            s.label: _checked(work, s, by_label[s.label], p) for s in structures
+        }
 
 
 def _checked(
     work: Work, structure: Structure, found: Sequence[Found], p: KeySliceParameters
-) -> Masks:
+) -> list[tuple[int, Found]]:
     """The best of a structure's surest slices, as the reverse check says."""
     tried: list[tuple[int, Found]] = []
     for place in _steadiest([one.score for one in found])[: p.checked].tolist():
@@ -96,7 +103,7 @@ def _checked(
         signals = Signals(one.score, reverse=reverse_dice(work, structure, index, logits))
         tried.append((index, replace(one, logits=logits, signals=signals)))
     tried.sort(key=lambda pair: -pair[1].signals.certainty * pair[1].signals.reverse)
-    return {(structure.label, index): one for index, one in tried[: p.count]}
+    return tried
 
 
 def _candidates(run: Run, p: KeySliceParameters) -> list[list[Found]]:

@@ -10,18 +10,21 @@ inside than not; the finished mask takes in what one of the two masks was sure o
 All fronts that are one step further are decoded together. A front stops where the structure ends
 (see `presence`), at a slice that a person drew, or in a drawn structure that came there before it.
 
-Fronts start at drawn slices of the query. Where there are none (another patient's support) every
-slice is first segmented on its own, and fronts start at the slice that is most certain.
+Fronts start at drawn slices of the query. Where there are none (another patient's support) they
+start at the best of several candidates (see `key_slices`), and what was found is doubtful as a
+whole, at others too (see `tracks`).
 From far out they come back once (see `way_back`), for parts that were missed on the way out.
 """
 
 from __future__ import annotations
 
-from .fronts import PropagationParameters, advance, start_fronts
-from .key_slices import key_slices
+from .fronts import advance, start_fronts
+from .key_slices import best_of, key_slices
 from .monitor import Monitor
 from .outward import drawn_masks, show, write
+from .propagation_parameters import PropagationParameters
 from .results import SliceResult
+from .tracks import likelier_tracks
 from .way_back import found_on_the_way_back
 from .work import Work
 
@@ -33,10 +36,11 @@ def propagate(
     p = parameters or PropagationParameters()
     with monitor.stage("start"):
         found = drawn_masks(work, p.certainty)
-    drawn = {label for label, _ in found}
+    drawn, candidates = {label for label, _ in found}, {}
     undrawn = [s for s in work.structures if s.label not in drawn]
     if undrawn:
-        found |= key_slices(work, undrawn, monitor, p.key_slices)
+        candidates = key_slices(work, undrawn, monitor, p.key_slices)
+        found |= best_of(candidates)
     with monitor.stage("encode"):
         work.slices.read({index for _, index in found})
     with monitor.stage("start"):
@@ -45,8 +49,9 @@ def propagate(
             for front in start_fronts(work, structure, found, p)
         ]
         show(work, found, {index for _, index in found}, monitor)
-    starts = set(found)
-    found.update(advance(work, fronts, found, starts, monitor, p))
+    found |= advance(work, fronts, found, set(found), monitor, p)
+    found = likelier_tracks(work, found, candidates, monitor, p)
+    starts = {key for key, one in found.items() if one.source != "propagated"}
     found.update(found_on_the_way_back(work, found, starts, monitor, p))
     with monitor.stage("labels"):
         return write(work, found)

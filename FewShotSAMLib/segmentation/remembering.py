@@ -26,7 +26,7 @@ from ..prompting.encoded_slices import EncodedSlices
 from ..prompting.interfaces import Near
 from .finding.expected import within_reach
 from .found import Found, Masks, Signals, resized
-from .key_slices import KeySliceParameters, key_slices
+from .key_slices import KeySliceParameters, best_of, key_slices
 from .looks import learn_grey
 from .monitor import Monitor
 from .outward import drawn_masks, merged, show, write
@@ -112,7 +112,7 @@ def segment_by_memory(
         found = drawn_masks(work, p.certainty)
     drawn = {label for label, _ in found}
     if undrawn := [s for s in work.structures if s.label not in drawn]:
-        found |= key_slices(work, undrawn, monitor, p.key_slices)
+        found |= best_of(key_slices(work, undrawn, monitor, p.key_slices))
     done = {index for _, index in found if work.first <= index <= work.last}
     sweeps = Sweeps(work, monitor, model.slice_memory(len(work.slices)), found, p, done)
     sweeps.report()

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from .found import Found, Masks, inside, resized
-from .fronts import Front, PropagationParameters, advance, start_fronts
+from .fronts import Front, advance, start_fronts
 from .monitor import Monitor
 from .outward import show
 from .parts import closing_parts, drawn_parts, wide
+from .propagation_parameters import PropagationParameters
 from .slices import Structure
 from .work import Work
 
@@ -59,7 +60,8 @@ def found_on_the_way_back(
         known, seen = (_inside(work, mask) for mask in (found.get((label, index)), one))
         return bool(wide(seen & ~known, p.parts).any())
 
-    back = advance(work, [turn.front for turn in turns], found, stops, monitor, p, news)
+    fronts = [turn.front for turn in turns]
+    back = advance(work, fronts, found, stops, monitor, p, stage="return", news=news)
     with monitor.stage("parts"):
         gained: Masks = {}
         for turn in turns:

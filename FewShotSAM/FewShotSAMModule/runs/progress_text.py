@@ -17,6 +17,7 @@ _STAGES = {
     "look": ("Looking for the structures", True),
     "slices": ("Segmenting", True),
     "propagate": ("Following the structures", True),
+    "again": ("Following doubtful ones from elsewhere", True),
     "return": ("Following them back", True),
     "memory": ("Following the structures", True),
 }
