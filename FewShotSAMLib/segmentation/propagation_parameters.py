@@ -15,7 +15,7 @@ class TrackParameters:
     """Constants of looking again, chosen on the abdominal MR (see `tracks`).
 
     Attributes:
-        doubtful: estimated Dice of a whole track below which others are followed.
+        doubtful: estimated Dice of a whole track below which another one is tried.
         same: Dice of a candidate's mask with a track's from which on it belongs to that track.
         shared: what it adds to a track's estimate that all candidates belong to it; planned: that
             it lies exactly where the body's plan expects it.

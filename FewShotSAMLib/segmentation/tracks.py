@@ -3,7 +3,8 @@
 All that was followed from one slice is a *track*. In another patient the slice to follow from is
 the best of several candidates, chosen before anything was followed. Where the whole track is
 estimated low, the best candidate that does not belong to it is followed too. The track stays that
-is estimated higher, lies where the body's plan expects it, and has more of the candidates.
+is estimated higher, lies where the body's plan expects it, and has more of the candidates. One that
+is estimated high and lies elsewhere is left alone: the plan is wrong there more often.
 """
 
 from __future__ import annotations

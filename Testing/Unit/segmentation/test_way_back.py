@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from FewShotSAMLib import Support, load_segmenter
 from FewShotSAMLib.data.volume import Volume
 from FewShotSAMLib.segmentation.found import Masks
-from FewShotSAMLib.segmentation.fronts import PropagationParameters
 from FewShotSAMLib.segmentation.monitor import Monitor
 from FewShotSAMLib.segmentation.outward import drawn_masks
 from FewShotSAMLib.segmentation.parts import PartParameters, closing_parts, drawn_parts
+from FewShotSAMLib.segmentation.propagation_parameters import PropagationParameters
 from FewShotSAMLib.segmentation.way_back import found_on_the_way_back
 from FewShotSAMLib.segmentation.work import Work
 
