@@ -70,8 +70,7 @@ class _Structure:
         plan = self._work.priors.get(self._label)
         if plan is not None:
             return {"plan": _overlap_with(plan, self._work, self._label)}
-        drawn = any(one.label == self._label for one in self._work.drawn)
-        return {} if drawn else UNPLANNED
+        return {} if self._label in self._work.drawn_labels else UNPLANNED
 
     def _mask(self, index: int) -> np.ndarray:
         return self._work.labels[index] == self._label

@@ -151,7 +151,7 @@ def _taken(
         return False
     label, index = front.structure.label, front.index + front.step
     lost = torch.zeros_like(new.logits, dtype=torch.bool)
-    for other in {d.label for d in work.drawn} - {label}:
+    for other in work.drawn_labels - {label}:
         if before := came_before.get((other, index)):
             lost |= resized(before.logits, work.frame.size) >= new.logits
     inside = new.logits > 0
@@ -254,7 +254,7 @@ def _still_there(
     p: PropagationParameters,
 ) -> bool:
     """Whether grey levels and area (H, W) say that a front's structure has not ended yet."""
-    if all(drawn.label != front.structure.label for drawn in work.drawn):
+    if front.structure.label not in work.drawn_labels:
         return still_present(front.appearance, image, inside, p.presence)
     if still_present(front.appearance, image, inside, p.marked):
         return True

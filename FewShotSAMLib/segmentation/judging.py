@@ -12,7 +12,7 @@ stay what they are, and nothing is taken away for them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -107,8 +107,7 @@ def with_estimates(
     work: Work, results: Sequence[SliceResult], parameters: JudgingParameters | None = None
 ) -> list[SliceResult]:
     """Results whose scores are estimates of Dice by all that the work's labels show."""
-    drawn = {one.label for one in work.drawn}
-    return judged_slices(with_evidence(work, results), drawn, parameters)
+    return judged_slices(with_evidence(work, results), work.drawn_labels, parameters)
 
 
 def confidence(signals: Signals, other_patient: bool, p: JudgingParameters | None = None) -> float:
@@ -122,7 +121,7 @@ def confidence(signals: Signals, other_patient: bool, p: JudgingParameters | Non
 
 
 def judged_slices(
-    results: Sequence[SliceResult], drawn: set[int], p: JudgingParameters | None = None
+    results: Sequence[SliceResult], drawn: Set[int], p: JudgingParameters | None = None
 ) -> list[SliceResult]:
     """Results whose scores are estimates of Dice, where there is something to estimate from.
 

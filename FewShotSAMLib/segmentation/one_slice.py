@@ -127,7 +127,7 @@ def _check(work: Work, index: int, given: Mapping[int, PointPrompts]) -> None:
                 f"points for label {label}: it is not segmented; use one of "
                 f"{', '.join(map(str, names))}"
             )
-        if any(d.label == label and d.index == index for d in work.drawn):
+        if work.is_drawn(label, index):
             raise InputError(
                 f"points for {names[label]}: it was drawn by hand in this slice, which stays as "
                 "drawn; change the drawing"

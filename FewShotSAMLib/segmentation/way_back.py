@@ -107,7 +107,7 @@ def _gained(
     known = np.stack([_inside(work, before) for before, _ in pairs])
     seen = np.stack([_inside(work, after) for _, after in pairs])
     grey = np.stack([work.grey(index) for index in way])
-    if any(d.label == turn.label and d.index == turn.start for d in work.drawn):
+    if work.is_drawn(turn.label, turn.start):
         parts = drawn_parts(grey, known, seen, p.parts)
     else:
         scores = [(before.score, after.score if after else 0.0) for before, after in pairs]

@@ -79,6 +79,15 @@ class Work:
         return self.spacing[0] * self.spacing[1]
 
     @cached_property
+    def drawn_labels(self) -> frozenset[int]:
+        """Of structures that a person drew in this volume."""
+        return frozenset(one.label for one in self.drawn)
+
+    def is_drawn(self, label: int, index: int) -> bool:
+        """Whether a person drew this structure in this slice."""
+        return any(one.label == label and one.index == index for one in self.drawn)
+
+    @cached_property
     def thin_grey(self) -> np.ndarray:
         """Grey levels of a thinned copy of the volume, flat: what it looks like on the whole."""
         steps = [max(1, n // most) for n, most in zip(self.labels.shape, (32, 96, 96), strict=True)]
@@ -183,7 +192,7 @@ class Work:
             prompts: in pixels of the region of interest.
         """
         label, area = structure.label, pixels.get(structure.label, 0)
-        by_hand = any(d.index == index and d.label == label for d in self.drawn)
+        by_hand = self.is_drawn(label, index)
         return SliceResult(
             index, label,
             None if by_hand else self.in_slice(prompts),
