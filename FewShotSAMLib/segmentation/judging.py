@@ -54,7 +54,8 @@ class JudgingParameters:
         same, other: weights for the patient who was marked, and for another one.
         doubtful: estimated Dice of a structure below which it is doubtful.
         missing: and below which it is taken not to be there. Both were chosen on generated
-            structures.
+            structures: of those below Dice 0.3 in 40 pairs 20 of 21 are doubtful or missing, and 18
+            of 125 that are right.
         elsewhere: Dice of a whole structure and the body's plan below which it is doubtful too;
             on the abdominal MR 1, 2, 3 and 5 the least is 0.61.
     """
@@ -68,7 +69,7 @@ class JudgingParameters:
         reverse=0.09, border=1.11, closed=1.43, extent=0.71, round=0.72, beside=0.71, way=0.81,
         whole=0.30, plan=0.33,
     )
-    doubtful: float = 0.75
+    doubtful: float = 0.78
     missing: float = 0.45
     elsewhere: float = 0.4
 
