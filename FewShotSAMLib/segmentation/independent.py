@@ -20,7 +20,7 @@ def segment_independently(work: Work, monitor: Monitor) -> list[SliceResult]:
             for place in range(len(run)):
                 here = _write(work, run, place)
                 results += here
-                if monitor.show:
+                if monitor.previews:
                     index = run.first + place
                     monitor.show(index, work.labels[index], here)
     return results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -25,7 +26,8 @@ class Monitor:
         show: ShowSlice | None = None,
     ) -> None:
         self._progress, self._cancel = progress, cancel
-        self.show = show
+        self.previews = show
+        self._shown: dict[int, int] = {}  # checksums of labels, by slice
         self.seconds: dict[str, float] = {}
 
     def check(self) -> None:
@@ -39,6 +41,25 @@ class Monitor:
         if self._progress is not None:
             self._progress(Progress(stage, done, total, message))
         self.check()
+
+    def show(self, index: int, labels: np.ndarray, results: Sequence[SliceResult]) -> None:
+        """Passes one slice's labels (H, W) on, where somebody looks."""
+        if self.previews is not None:
+            self._shown[index] = zlib.crc32(np.ascontiguousarray(labels))
+            self.previews(index, labels, results)
+
+    def show_changed(self, labels: np.ndarray, results: Sequence[SliceResult]) -> None:
+        """Shows those of the finished slices (S, H, W) that were last shown otherwise."""
+        if self.previews is None:
+            return
+        by_slice: dict[int, list[SliceResult]] = {}
+        for one in results:
+            by_slice.setdefault(one.index, []).append(one)
+        for index, here in sorted(by_slice.items()):
+            plane = np.ascontiguousarray(labels[index])
+            known = self._shown.get(index)
+            if plane.any() if known is None else known != zlib.crc32(plane):
+                self.show(index, plane, here)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

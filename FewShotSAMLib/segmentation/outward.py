@@ -66,7 +66,7 @@ def write_slice(work: Work, index: int, found: Masks) -> list[SliceResult]:
 
 def show(work: Work, found: Masks, reached: set[int], monitor: Monitor) -> None:
     """Labels of some slices as they are now; the end writes them again, from all fronts."""
-    if monitor.show is None:
+    if monitor.previews is None:
         return
     for index in sorted(reached):
         if work.first <= index <= work.last:

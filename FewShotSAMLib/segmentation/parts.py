@@ -73,7 +73,8 @@ def closing_parts(
     p: PartParameters,
 ) -> np.ndarray:
     """Parts of a structure that nobody drew in this volume: in each slice, those with which the
-    mask is about as closed (`borders.closed`) and certain as without, or more.
+    mask is about as closed (`borders.closed`) and certain as without, or more; none where nothing
+    speaks for the mask itself.
 
     Args:
         grey, known, seen: as for `drawn_parts`; scores: the masks' certainty, known and seen.
@@ -83,7 +84,8 @@ def closing_parts(
     taken = _new(known, seen, p)
     for image, before, part, (was, now) in zip(grey, known, taken, scores, strict=True):
         if part.any() and before.any():
-            part &= closed(image, before | part) * now >= p.sure * closed(image, before) * was
+            without = closed(image, before) * was
+            part &= 0 < p.sure * without <= closed(image, before | part) * now
     return taken
 
 

@@ -159,10 +159,9 @@ class Segmenter:
             progress: called after every step, from this thread; cancel: set from anywhere to stop.
             window: stored values shown as black and white; by default CT window or MR percentiles.
             seed: instead of the segmenter's.
-            assume_present: every slice of the range holds every structure (the papers' "given
-                slices"), so none is left empty for want of certainty.
+            assume_present: every slice of the range holds every structure (papers: given slices).
             doubtful: "keep" draws doubtful structures and says so, "drop" leaves them empty.
-            preview: called with a slice each time it has new labels, from this thread.
+            preview: called with slices as their labels come, from this thread, last as they stay.
             excluded: nonzero voxels, on the volume's grid, belong to other structures: none of
                 them is in the result, and structures end there.
 
@@ -179,7 +178,7 @@ class Segmenter:
             axis = common_axis(supports)
             query = self._preparation.query(volume, axis, window)
             chosen = canonical_range(query, range)
-        monitor.show = show_in_file(query, preview)
+        monitor.previews = show_in_file(query, preview)
         with monitor.stage("support"):
             work = self._preparation.work(query, supports, chosen, seed, assume_present, excluded)
             work = self._with_kept_slices((volume, axis, window, seed), work)
@@ -187,6 +186,7 @@ class Segmenter:
         results = STRATEGIES[strategy](work, monitor)
         with monitor.stage("judge"):
             results, structures = judge(work, results, doubtful)
+            monitor.show_changed(work.labels, results)
         with monitor.stage("write back"):
             labels = labels_in_file(query, work, supports)
         return self._result(query, work, supports, labels, results, structures, monitor, strategy)

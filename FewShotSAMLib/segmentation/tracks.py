@@ -62,9 +62,14 @@ def likelier_tracks(
             and _score(work, s, candidates[s.label], second, p.tracks)
             > _score(work, s, candidates[s.label], first, p.tracks)
         }
-    return {key: one for key, one in found.items() if key[0] not in likelier} | {
-        key: one for key, one in track.items() if key[0] in likelier
-    }
+        if not likelier:
+            return found
+        if likelier != asked:  # some of both: they share the picture
+            second = _judged(work, {
+                key: one for key, one in (found | track).items()
+                if key in (track if key[0] in likelier else found)
+            })
+        return max(first, second, key=lambda one: _total(work, candidates, one, p.tracks)).found
 
 
 def _judged(work: Work, found: Masks) -> Tracks:
@@ -88,6 +93,11 @@ def _rivals(
     return rivals
 
 
+def _total(work: Work, candidates: Candidates, tracks: Tracks, p: TrackParameters) -> float:
+    """How likely all tracks together are: one that takes what another structure has costs that."""
+    return sum(_score(work, s, candidates.get(s.label, ()), tracks, p) for s in work.structures)
+
+
 def _score(
     work: Work, structure: Structure, candidates: Sequence[tuple[int, Found]], tracks: Tracks,
     p: TrackParameters,
@@ -97,7 +107,7 @@ def _score(
     own = [_belongs(work, one, tracks.found.get((label, k)), p) for k, one in candidates]
     plans = [r.signals.plan for r in tracks.judged if r.label == label and r.present and r.signals]
     sure = as_a_whole(tracks.judged, structure).confidence
-    return sure + p.shared * sum(own) / len(own) + p.planned * max(plans, default=0.0)
+    return sure + p.shared * sum(own) / max(len(own), 1) + p.planned * max(plans, default=0.0)
 
 
 def _belongs(work: Work, one: Found, there: Found | None, p: TrackParameters) -> bool:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from small_abdomens import RIGHT_KIDNEY, SPLEEN, at_half_size
+from scipy import ndimage
+from small_abdomens import LIVER, RIGHT_KIDNEY, SPLEEN, at_half_size
 
-from FewShotSAMLib import Support, load_segmenter
+from FewShotSAMLib import Support
 from FewShotSAMLib.evaluation.metrics import dice
 from FewShotSAMLib.phantom.abdomen import Phantom, abdomen
+from FewShotSAMLib.segmentation import tracks
 from FewShotSAMLib.segmentation.found import Found, Masks
 from FewShotSAMLib.segmentation.fronts import advance, start_fronts
 from FewShotSAMLib.segmentation.key_slices import (
@@ -24,6 +26,7 @@ from FewShotSAMLib.segmentation.monitor import Monitor
 from FewShotSAMLib.segmentation.outward import write
 from FewShotSAMLib.segmentation.propagation_parameters import PropagationParameters
 from FewShotSAMLib.segmentation.results import Cancelled
+from FewShotSAMLib.segmentation.segmenter import Segmenter, load_segmenter
 from FewShotSAMLib.segmentation.tracks import likelier_tracks
 from FewShotSAMLib.segmentation.work import Work
 
@@ -76,10 +79,19 @@ def _doubted(one: Found) -> Found:
 
 
 @pytest.fixture(scope="module")
-def case(one_thread) -> Case:
-    segmenter = at_half_size(load_segmenter(device="cpu"))
-    marked, query = abdomen(**SIZE), abdomen(**SIZE, seed=5)
-    support = Support.from_labels(marked.image, marked.truth, axis="axial", slices="middle")
+def segmenter(one_thread) -> Segmenter:
+    return at_half_size(load_segmenter(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def support(one_thread) -> Support:
+    marked = abdomen(**SIZE)
+    return Support.from_labels(marked.image, marked.truth, axis="axial", slices="middle")
+
+
+@pytest.fixture(scope="module")
+def case(segmenter, support) -> Case:
+    query = abdomen(**SIZE, seed=5)
     work = segmenter.work(query.image, [support])
     candidates = key_slices(work, work.structures, Monitor(), KeySliceParameters())
     found = best_of(candidates)
@@ -143,3 +155,46 @@ def test_it_can_be_cancelled(case):
 
     with pytest.raises(Cancelled):
         likelier_tracks(case.work, found, candidates, Monitor(stop, cancel), P)
+
+
+def test_a_track_that_costs_its_neighbours_more_is_not_taken(case, monkeypatch):
+    """Better by itself, and where it is taken the liver is not what it was."""
+    real, label = tracks._score, SPLEEN
+
+    def score(work, structure, candidates, one, p):
+        changed = any(key[0] == label and one.found[key] is not case.found.get(key)
+                      for key in one.found)
+        if structure.label == LIVER and changed:
+            return -1.0
+        return real(work, structure, candidates, one, p)
+
+    found, candidates = case.astray()
+    case_found, case.found = case.found, found
+    try:
+        assert likelier_tracks(case.work, found, candidates, Monitor(), P) != found
+        monkeypatch.setattr(tracks, "_score", score)
+        assert likelier_tracks(case.work, found, candidates, Monitor(), P) == found
+    finally:
+        case.found = case_found
+
+
+@pytest.mark.parametrize(("doubtful", "changed"), [("keep", "blurred"), ("drop", "dark")])
+def test_what_was_shown_last_is_what_stays(segmenter, support, doubtful, changed):
+    """Also where another track is followed, or a structure is taken out at the end."""
+    query, shown, stages = abdomen(**SIZE, seed=5), [], set()
+    grey = query.image.voxels.astype(float)
+    if changed == "blurred":
+        grey = ndimage.gaussian_filter(grey, (0, 4, 4))
+    else:
+        grey[query.truth.voxels == SPLEEN] *= 0.3
+    image = replace(query.image, voxels=grey.astype(query.image.voxels.dtype))
+    result = segmenter.segment(
+        image, support, doubtful=doubtful, preview=shown.append,
+        progress=lambda progress: stages.add(progress.stage),
+    )
+    assert ("again" in stages) == (changed == "blurred")
+    last = {one.index: one.labels for one in shown}
+    for index, labels in enumerate(result.labels.voxels):
+        assert np.array_equal(last.get(index, 0 * labels), labels), index
+    seen = {int(label) for one in shown for label in np.unique(one.labels)}
+    assert doubtful == "keep" or (SPLEEN in seen and not (result.labels.voxels == SPLEEN).any())

@@ -146,3 +146,11 @@ def test_only_what_was_seen_and_not_known_is_ever_taken(seed, slices, share):
     for taken in (drawn_parts(grey, known, seen, P), closing_parts(grey, known, seen, scores, P)):
         assert taken.dtype == bool and taken.shape == known.shape
         assert not (taken & (known | ~seen)).any()
+
+
+@pytest.mark.parametrize(("grey", "scores"), [("disc", (0.0, 0.0)), ("even", (0.8, 0.01))])
+def test_nothing_is_taken_where_nothing_speaks_for_the_mask(grey, scores):
+    rows, columns = np.mgrid[:40, :40]
+    disc, blob = np.hypot(rows - 20, columns - 12) < 7, np.hypot(rows - 20, columns - 28) < 9
+    image = 0.3 + 0.5 * disc if grey == "disc" else np.ones((40, 40))
+    assert not closing_parts(image[None], disc[None], (disc | blob)[None], [scores], P).any()
