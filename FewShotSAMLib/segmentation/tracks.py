@@ -65,9 +65,8 @@ def likelier_tracks(
         if not likelier:
             return found
         if likelier != asked:  # some of both: they share the picture
-            second = _judged(work, {
-                key: one for key, one in (found | track).items()
-                if key in (track if key[0] in likelier else found)
+            second = _judged(work, {k: one for k, one in found.items() if k[0] not in likelier} | {
+                k: one for k, one in track.items() if k[0] in likelier
             })
         return max(first, second, key=lambda one: _total(work, candidates, one, p.tracks)).found
 

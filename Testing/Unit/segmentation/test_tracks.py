@@ -198,3 +198,19 @@ def test_what_was_shown_last_is_what_stays(segmenter, support, doubtful, changed
         assert np.array_equal(last.get(index, 0 * labels), labels), index
     seen = {int(label) for one in shown for label in np.unique(one.labels)}
     assert doubtful == "keep" or (SPLEEN in seen and not (result.labels.voxels == SPLEEN).any())
+
+
+def test_of_two_that_are_tried_one_may_stay(case):
+    """The spleen went astray; the liver did not, and has a worse rival in the slice it shares."""
+    found, candidates = case.astray()
+    liver = {key: _doubted(one) if key[0] == LIVER else one for key, one in found.items()}
+    index, best = case.candidates[LIVER][0]
+    wrong = _doubted(replace(best, logits=best.logits.flip(-1)))
+    better = likelier_tracks(
+        case.work, liver, candidates | {LIVER: [*case.candidates[LIVER], (index, wrong)]},
+        Monitor(), P,
+    )
+    assert case.dice(better, SPLEEN) > 0.75
+    assert {key: one for key, one in better.items() if key[0] != SPLEEN} == {
+        key: one for key, one in liver.items() if key[0] != SPLEEN
+    }
