@@ -138,7 +138,7 @@ def test_result_goes_into_the_chosen_segmentation(panel, scene):
     settle()
     before = len(segmentations())
     ui.segmentVolumeButton.click()
-    assert finish(panel).startswith("Done:"), ui.statusText.text
+    assert "Done:" in finish(panel), ui.statusText.text
     assert len(segmentations()) == before
     assert organs.GetSegmentation().GetNumberOfSegments() == 2
     ui.undoResultButton.click()
@@ -156,7 +156,7 @@ def test_sudden_death_of_the_process_is_told_and_the_next_run_works(panel):
     assert "ended unexpectedly" in said
     assert len(segmentations()) == before
     ui.segmentVolumeButton.click()
-    assert finish(panel).startswith("Done:")
+    assert "Done:" in finish(panel)
 
 
 def test_pressing_twice_runs_once(panel):
@@ -296,7 +296,7 @@ def test_it_needs_a_context_a_request_and_a_review(widgets, bare):
     assert bare.section.watch.busy
     settle(lambda: not bare.section.watch.busy)
     assert bare.asked == [{"model": "embedded", "method": "synpo", "fob": None}]
-    assert bare.said[0] == "Starting..." and bare.said[-1].startswith("Done: liver")
+    assert bare.said[0] == "Starting..." and "Done: liver" in bare.said[-1]
     assert review.node is context.last.node
     assert review.review.slices == (6, 7, 8)
     assert len(bare.refreshed) == 2, "when it began and when it was over"
