@@ -36,11 +36,8 @@ def propagate(
     p = parameters or PropagationParameters()
     with monitor.stage("start"):
         found = drawn_masks(work, p.certainty)
-    drawn, candidates = {label for label, _ in found}, {}
-    undrawn = [s for s in work.structures if s.label not in drawn]
-    if undrawn:
-        candidates = key_slices(work, undrawn, monitor, p.key_slices)
-        found |= best_of(candidates)
+    candidates = key_slices(work, work.undrawn, monitor, p.key_slices)
+    found |= best_of(candidates)
     with monitor.stage("encode"):
         work.slices.read({index for _, index in found})
     with monitor.stage("start"):

@@ -110,9 +110,7 @@ def segment_by_memory(
     assert isinstance(model, RememberingModel)  # Segmenter refuses others
     with monitor.stage("start"):
         found = drawn_masks(work, p.certainty)
-    drawn = {label for label, _ in found}
-    if undrawn := [s for s in work.structures if s.label not in drawn]:
-        found |= best_of(key_slices(work, undrawn, monitor, p.key_slices))
+    found |= best_of(key_slices(work, work.undrawn, monitor, p.key_slices))
     done = {index for _, index in found if work.first <= index <= work.last}
     sweeps = Sweeps(work, monitor, model.slice_memory(len(work.slices)), found, p, done)
     sweeps.report()

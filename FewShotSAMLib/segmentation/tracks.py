@@ -9,7 +9,7 @@ is estimated high and lies elsewhere is left alone: the plan is wrong there more
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 from .finding.expected import dice_of
@@ -50,13 +50,12 @@ def likelier_tracks(
     if not rivals:
         return found
     asked = {label for label, _ in rivals}
-    others = {key: one for key, one in found.items() if key[0] not in asked}
     fronts = [front for s in work.structures for front in start_fronts(work, s, rivals, p)]
     track = rivals | advance(
-        work, fronts, others | rivals, set(rivals), monitor, p, stage="again"
+        work, fronts, _with(found, rivals, asked), set(rivals), monitor, p, stage="again"
     )
     with monitor.stage("judge"):
-        second = _judged(work, others | track)
+        second = _judged(work, _with(found, track, asked))
         likelier = {
             s.label for s in work.structures if s.label in asked
             and _score(work, s, candidates[s.label], second, p.tracks)
@@ -65,10 +64,15 @@ def likelier_tracks(
         if not likelier:
             return found
         if likelier != asked:  # some of both: they share the picture
-            second = _judged(work, {k: one for k, one in found.items() if k[0] not in likelier} | {
-                k: one for k, one in track.items() if k[0] in likelier
-            })
+            second = _judged(work, _with(found, track, likelier))
         return max(first, second, key=lambda one: _total(work, candidates, one, p.tracks)).found
+
+
+def _with(found: Masks, track: Masks, labels: Set[int]) -> Masks:
+    """What was found, with these structures' masks taken from a track instead."""
+    return {key: one for key, one in found.items() if key[0] not in labels} | {
+        key: one for key, one in track.items() if key[0] in labels
+    }
 
 
 def _judged(work: Work, found: Masks) -> Tracks:

@@ -83,6 +83,11 @@ class Work:
         """Of structures that a person drew in this volume."""
         return frozenset(one.label for one in self.drawn)
 
+    @property
+    def undrawn(self) -> list[Structure]:
+        """Structures that nobody drew in this volume."""
+        return [one for one in self.structures if one.label not in self.drawn_labels]
+
     def is_drawn(self, label: int, index: int) -> bool:
         """Whether a person drew this structure in this slice."""
         return any(one.label == label and one.index == index for one in self.drawn)
